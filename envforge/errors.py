@@ -1,0 +1,447 @@
+"""What can go wrong, as one tree.
+
+    EnvforgeError                         exit code   code (stable, for --json)
+    ├── UsageError                        2
+    │   ├── InvalidValue                  2           invalid-value
+    │   ├── InvalidFile                   2           invalid-file
+    │   ├── EnvironmentExists             2           environment-exists
+    │   └── NoSuchEnvironment             2           no-such-environment
+    ├── MatrixError                       3
+    │   ├── NoMatchingBuild               3           no-matching-build
+    │   ├── DriverTooOld                  3           driver-too-old
+    │   └── NoKernelsForGpu               3           no-kernels-for-gpu
+    ├── LockError                         4
+    │   ├── Unsolvable                    4           unsolvable
+    │   ├── WrongBuild                    4           wrong-build
+    │   └── StaleLock                     4           stale-lock
+    ├── InstallError                      5
+    │   ├── NotEnoughSpace                5           not-enough-space
+    │   ├── CorruptArchive                5           corrupt-archive
+    │   └── BrokenPrefix                  5           broken-prefix
+    ├── CacheError                        6           cache
+    └── OutsideError                      7
+        ├── ToolFailed                    7           tool-failed
+        ├── ToolMissing                   7           tool-missing
+        ├── Unreachable                   7           unreachable
+        └── FileNotUsable                 7           file-not-usable
+
+Fields are the facts, ``str()`` is the sentence (lower case, no full stop, values in
+backquotes), ``hint`` the remedy. An ``EnvforgeError`` is expected; anything else is
+a bug, keeps its traceback and ends with exit code 70.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class EnvforgeError(Exception):
+    """An expected failure: it names its cause and, where there is one, the remedy."""
+
+    exit_code: ClassVar[int] = 70
+    code: ClassVar[str] = "error"
+
+    @property
+    def hint(self) -> str | None:
+        """What to do about it, or None where nothing general can be said."""
+        return None
+
+
+class UsageError(EnvforgeError):
+    """The command line, a setting or a file a person wrote is wrong."""
+
+    exit_code = 2
+    code = "usage"
+
+
+@dataclass(eq=False)
+class InvalidValue(UsageError):
+    """A value that cannot mean what it is used for."""
+
+    code = "invalid-value"
+
+    what: str
+    value: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what} `{self.value}` {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class InvalidFile(UsageError):
+    """A file that cannot be read as what it should be; every mistake at once."""
+
+    code = "invalid-file"
+
+    path: str
+    mistakes: tuple[str, ...]
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        if len(self.mistakes) == 1:
+            return f"`{self.path}`: {self.mistakes[0]}"
+        return f"`{self.path}`:" + "".join(f"\n  {mistake}" for mistake in self.mistakes)
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class EnvironmentExists(UsageError):
+    """A second, different request gives a folder name that is taken."""
+
+    code = "environment-exists"
+
+    folder: str
+    differences: tuple[str, ...]
+
+    def __str__(self) -> str:
+        listed = "".join(f"\n  {line}" for line in self.differences)
+        return f"`{self.folder}` exists and was made from another request:{listed}"
+
+    @property
+    def hint(self) -> str | None:
+        return "choose another project name, or replace it with `--force`"
+
+
+@dataclass(eq=False)
+class NoSuchEnvironment(UsageError):
+    """No folder, lock or prefix goes by this name."""
+
+    code = "no-such-environment"
+
+    name: str
+    searched: str
+    nearest: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"no environment `{self.name}` in `{self.searched}`"
+
+    @property
+    def hint(self) -> str | None:
+        if self.nearest:
+            return f"did you mean {' or '.join(f'`{name}`' for name in self.nearest)}?"
+        return "`envforge list` shows what is there"
+
+
+class MatrixError(EnvforgeError):
+    """The combination asked for does not exist, or cannot run on the machine it is for."""
+
+    exit_code = 3
+    code = "matrix"
+
+
+@dataclass(eq=False)
+class NoMatchingBuild(MatrixError):
+    """No published build of torch meets every constraint at once."""
+
+    code = "no-matching-build"
+
+    wanted: str
+    reason: str
+    nearest: tuple[str, ...] = ()
+    """Commands to copy, nearest first."""
+
+    def __str__(self) -> str:
+        return f"no PyTorch build for {self.wanted}: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        if not self.nearest:
+            return "`envforge matrix` shows what exists"
+        return "nearest that exist:" + "".join(f"\n  {command}" for command in self.nearest)
+
+
+@dataclass(eq=False)
+class DriverTooOld(MatrixError):
+    """The GPU driver cannot run the CUDA the build is made for."""
+
+    code = "driver-too-old"
+
+    driver: str
+    cuda: str
+    minimum: str
+    """The oldest driver that runs it."""
+    nearest: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"driver {self.driver} cannot run CUDA {self.cuda}: it needs {self.minimum} or newer"
+
+    @property
+    def hint(self) -> str | None:
+        update = f"update the driver to {self.minimum}"
+        if not self.nearest:
+            return f"{update}, or `--force` to go on anyway"
+        commands = "".join(f"\n  {command}" for command in self.nearest)
+        return f"{update}, or take what this driver runs:{commands}"
+
+
+@dataclass(eq=False)
+class NoKernelsForGpu(MatrixError):
+    """The build holds no machine code, and no usable PTX, for a GPU."""
+
+    code = "no-kernels-for-gpu"
+
+    gpu: str
+    capability: str
+    build: str
+    architectures: tuple[str, ...]
+    reason: str = ""
+    nearest: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        built = ", ".join(self.architectures)
+        why = f"; {self.reason}" if self.reason else ""
+        return (
+            f"{self.build} has no kernels for `{self.gpu}`"
+            f" (compute capability {self.capability}): it is built for {built}{why}"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        if not self.nearest:
+            return "`envforge matrix --gpu NAME` shows what runs on this GPU"
+        return "what runs on it:" + "".join(f"\n  {command}" for command in self.nearest)
+
+
+class LockError(EnvforgeError):
+    """A lock cannot be made, or no longer fits what it was made from."""
+
+    exit_code = 4
+    code = "lock"
+
+
+@dataclass(eq=False)
+class Unsolvable(LockError):
+    """The channels or indexes hold no set of packages that fits together."""
+
+    code = "unsolvable"
+
+    platform: str
+    explanation: str
+    """The solver's own reasons, shortened to what a person can act on."""
+    nearest: tuple[str, ...] = ()
+    """Commands that were tried and do solve, nearest first."""
+
+    def __str__(self) -> str:
+        indented = self.explanation.replace("\n", "\n  ")
+        return f"no set of packages fits together on {self.platform}:\n  {indented}"
+
+    @property
+    def hint(self) -> str | None:
+        if not self.nearest:
+            return "loosen a version, or add a channel with `--channel`"
+        return "tried, and does solve:" + "".join(f"\n  {command}" for command in self.nearest)
+
+
+@dataclass(eq=False)
+class WrongBuild(LockError):
+    """The solver chose another accelerator than was asked for."""
+
+    code = "wrong-build"
+
+    platform: str
+    wanted: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"asked for {self.wanted} on {self.platform}, and the solve gave {self.found}"
+
+    @property
+    def hint(self) -> str | None:
+        return "a package asked for forces another build; leave packages out to find it"
+
+
+@dataclass(eq=False)
+class StaleLock(LockError):
+    """The lock was made from other inputs than those that lie beside it."""
+
+    code = "stale-lock"
+
+    path: str
+    reasons: tuple[str, ...]
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"`{self.path}` is not current: {'; '.join(self.reasons)}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+class InstallError(EnvforgeError):
+    """A lock cannot become a prefix."""
+
+    exit_code = 5
+    code = "install"
+
+
+@dataclass(eq=False)
+class NotEnoughSpace(InstallError):
+    """The disk, its inodes or a quota would be exhausted; nothing was written."""
+
+    code = "not-enough-space"
+
+    path: str
+    resource: str
+    """`bytes`, `inodes`, `quota bytes` or `quota files`."""
+    needed: int
+    available: int
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.path}` has {_amount(self.available, self.resource)} free,"
+            f" and {_amount(self.needed, self.resource)} are needed"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        return "free space there, or choose another place with `--prefix` or `pkgs_dirs`"
+
+
+def _amount(number: int, resource: str) -> str:
+    if not resource.endswith("bytes"):
+        return f"{number} {resource}"
+    kind = resource.removesuffix("bytes")
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f} {kind}{unit}"
+    return f"{number} {resource}"
+
+
+@dataclass(eq=False)
+class CorruptArchive(InstallError):
+    """What was downloaded is not what the lock names; nothing of it was used."""
+
+    code = "corrupt-archive"
+
+    url: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.url}` is not what the lock names: expected {self.expected}, got {self.found}"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        return "try again; if it stays so, the channel or a proxy serves other bytes"
+
+
+@dataclass(eq=False)
+class BrokenPrefix(InstallError):
+    """A directory that is in the way, or a prefix that cannot be repaired."""
+
+    code = "broken-prefix"
+
+    prefix: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"`{self.prefix}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+class CacheError(EnvforgeError):
+    """The shared model cache cannot do what was asked."""
+
+    exit_code = 6
+    code = "cache"
+
+
+class OutsideError(EnvforgeError):
+    """A tool, a network or a filesystem outside envforge failed."""
+
+    exit_code = 7
+    code = "outside"
+
+
+@dataclass(eq=False)
+class ToolFailed(OutsideError):
+    """A program that was started ended badly."""
+
+    code = "tool-failed"
+
+    command: tuple[str, ...]
+    status: int | str
+    """Exit status, or a word such as `timeout`."""
+    output: str
+    """The end of what it wrote to standard error."""
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        program = self.command[0].rpartition("/")[2]
+        tail = "".join(f"\n  {line}" for line in self.output.strip().splitlines()[-12:])
+        return f"`{program}` failed ({self.status}){':' if tail else ''}{tail}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class ToolMissing(OutsideError):
+    """A program or an optional package that is needed is not there."""
+
+    code = "tool-missing"
+
+    tool: str
+    needed_for: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"`{self.tool}` is needed for {self.needed_for}, and is not installed"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class Unreachable(OutsideError):
+    """A channel, an index or a hub that cannot be read."""
+
+    code = "unreachable"
+
+    url: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"cannot read `{self.url}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class FileNotUsable(OutsideError):
+    """The filesystem refused: permissions, read-only, full, or not what it should be."""
+
+    code = "file-not-usable"
+
+    path: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"cannot use `{self.path}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy

@@ -1,0 +1,1 @@
+"""Which Python, PyTorch, CUDA, driver and GPU combinations exist, and which run."""

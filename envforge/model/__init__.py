@@ -1,0 +1,1 @@
+"""What things are: frozen data without input or output."""

@@ -1,0 +1,47 @@
+"""Settings, read once and then only handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaSettings:
+    """What `.condarc` files and `CONDA_*` variables say, as far as it concerns us."""
+
+    channel_alias: str = "https://conda.anaconda.org"
+    custom_channels: Mapping[str, str] = field(default_factory=dict)
+    """Channel name to the address it lies under (without the name)."""
+    mirrored_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    envs_dirs: tuple[Path, ...] = ()
+    pkgs_dirs: tuple[Path, ...] = ()
+    ssl_verify: bool | str = True
+    """False, or the path of a certificate bundle."""
+    proxy_servers: Mapping[str, str] = field(default_factory=dict)
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that steers envforge besides arguments."""
+
+    home: Path
+    envs_folder: Path
+    """Where the folders of environments lie (`./envs`)."""
+    prefixes: Path
+    """Where environments are installed: the first writable of conda's `envs_dirs`."""
+    package_cache: Path
+    """Where unpacked packages lie: the first writable of `pkgs_dirs`."""
+    cache: Path
+    """envforge's own cache: repodata, host Python packages."""
+    mirror: str | None = None
+    """`--mirror`: a folder or address under which channels are found by their name."""
+    offline: bool = False
+    link_scripts: bool = False
+    """Whether packages' post-link scripts may run."""
+    conda: CondaSettings = field(default_factory=CondaSettings)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The process environment as it was read, for child processes and `CONDA_OVERRIDE_*`."""

@@ -1,0 +1,69 @@
+"""The questions put to a solver, and its answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envforge.model.lock import LockedPackage
+from envforge.model.machine import Platform
+from envforge.model.spec import Constraint, Dependency, VirtualPackage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A conda channel: what it is called, where it is, and where it is read."""
+
+    name: str
+    """As written in environment.yml: `conda-forge`, or an address."""
+    url: str
+    """Canonical address without a trailing slash; this is what locks hold."""
+    mirror: str | None = None
+    """A folder or address to read instead; never written into a lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaProblem:
+    """One platform's solve. Strict channel priority, in the order given."""
+
+    platform: Platform
+    channels: tuple[Channel, ...]
+    dependencies: tuple[Dependency, ...]
+    constraints: tuple[Constraint, ...] = ()
+    virtual_packages: tuple[VirtualPackage, ...] = ()
+    preferred: tuple[LockedPackage, ...] = ()
+    """Taken where they still fit: the old lock, when one package is to move."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaSolution:
+    """What a solve gave, sorted by name."""
+
+    platform: Platform
+    packages: tuple[LockedPackage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CondaConflict:
+    """Why there is no solution, in the solver's own words."""
+
+    platform: Platform
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelProblem:
+    """One platform's resolution of wheels."""
+
+    platform: Platform
+    python: str
+    """Full version of the interpreter the wheels are for, `3.11.7`."""
+    requirements: tuple[str, ...]
+    """PEP 508, from the default index."""
+    torch_requirements: tuple[str, ...] = ()
+    """torch and its family, which alone may come from `torch_index`."""
+    torch_index: str | None = None
+    """Address of the index for one CUDA; None: the default index serves torch too."""
+    constraints: tuple[str, ...] = ()
+    """PEP 508: known-bad ranges, and preferred versions of an old lock."""
+    glibc: str | None = None
+    """Oldest C library of the target, Linux only, `2.28`."""

@@ -1,0 +1,114 @@
+"""Developer tasks. `nox -s demo` runs the main job; `nox -s tests` runs the tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "layers", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2024.10.9"
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+
+def _group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job from nothing but a package index: create, run, verify, list."""
+    session.install(".")
+    folder = Path(session.create_tmp())
+    shutil.rmtree(folder / "envs", ignore_errors=True)
+    envforge = [
+        "envforge",
+        "--envs",
+        str(folder / "envs"),
+    ]
+    prefix = folder / "prefix"
+    shutil.rmtree(prefix, ignore_errors=True)
+    request = "demo --torch 2.13.0 --cuda cpu --source wheels --python host --with transformers"
+    # The site's index: what pip on this machine is configured with. On the public network
+    # `--wheel-index pytorch`, the default, takes the CPU wheel from PyTorch's own index.
+    index = ["--wheel-index", os.environ.get("ENVFORGE_DEMO_INDEX", "site")]
+    session.run(*envforge, "create", *request.split(), *index, "--prefix", str(prefix))
+    program = "import torch, transformers; print(torch.__version__, transformers.__version__)"
+    session.run(*envforge, "run", "demo-torch213-cpu", "--", "python", "-c", program)
+    session.run(*envforge, "verify", "demo-torch213-cpu")
+    session.run(*envforge, "list")
+    for path in sorted((folder / "envs" / "demo-torch213-cpu").iterdir()):
+        session.log("%s  %d bytes", path, path.stat().st_size)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that needs neither the internet nor a GPU, with coverage."""
+    session.install("-e", ".", *_group("tests"))
+    args = session.posargs or ["-n", "2", "-m", "not gpu and not network", "--cov"]
+    session.run("pytest", *args)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    session.install("-e", ".", *_group("types"))
+    session.run("mypy")
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Import-linter: each layer knows only those below it."""
+    session.install("-e", ".", *_group("layers"))
+    session.run("lint-imports")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ratios against a floor or a peer, measured in one run: `nox -s bench -- lock create`."""
+    session.install(".", *_group("tests"))
+    for name in session.posargs or ["startup", "lock", "create"]:
+        session.run("python", str(ROOT / "tests" / "bench" / f"{name}.py"))
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """The tests with the oldest dependencies that pyproject.toml allows."""
+    session.install("uv")
+    compiled = Path(session.create_tmp()) / "minimums.txt"
+    session.run(
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--resolution",
+        "lowest-direct",
+        "pyproject.toml",
+        "-o",
+        str(compiled),
+    )
+    session.install("-r", str(compiled))
+    session.install("--no-deps", "-e", ".")
+    session.install(*_group("tests"), "-c", str(compiled))
+    session.run("pytest", "-n", "2", "-m", "not gpu and not network")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel and the source distribution, into dist/."""
+    session.install("build")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.run("python", "-m", "build")
