@@ -39,7 +39,12 @@ class Settings:
     """envforge's own cache: repodata, host Python packages."""
     mirror: str | None = None
     """`--mirror`: a folder or address under which channels are found by their name."""
+    wheel_index: str = "pytorch"
+    """`pytorch`, `site` or an address; see `Request.wheel_index`."""
     offline: bool = False
+    """Take nothing from the network: caches and folders only."""
+    timeout: float = 120.0
+    """Seconds that one answer of a channel may take, its body included."""
     link_scripts: bool = False
     """Whether packages' post-link scripts may run."""
     conda: CondaSettings = field(default_factory=CondaSettings)

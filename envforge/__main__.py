@@ -1,0 +1,5 @@
+"""`python -m envforge`."""
+
+from envforge.cli import main
+
+main()

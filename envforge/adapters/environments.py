@@ -1,0 +1,108 @@
+"""The folders of environments: found by name, read, and written so that none is ever half there."""
+
+from __future__ import annotations
+
+import difflib
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from envforge.adapters.files import read_text, unusable, write_text
+from envforge.errors import InvalidFile, NoSuchEnvironment
+
+ENVIRONMENT_YML: Final = "environment.yml"
+VIRTUAL_PACKAGES_YML: Final = "virtual-packages.yml"
+CONDA_LOCK_YML: Final = "conda-lock.yml"
+FILES: Final = (ENVIRONMENT_YML, VIRTUAL_PACKAGES_YML, CONDA_LOCK_YML)
+"""In the order they are written: the lock last, so that an interruption leaves it stale."""
+
+
+class Environments:
+    """All folders under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the folders that hold an environment.yml or a lock, sorted."""
+        if not self.root.is_dir():
+            return ()
+        return tuple(
+            sorted(
+                path.name
+                for path in self.root.iterdir()
+                if not path.name.startswith(".")
+                and ((path / ENVIRONMENT_YML).exists() or (path / CONDA_LOCK_YML).exists())
+            )
+        )
+
+    def folder(self, name: str) -> Path:
+        """Where an environment of this name lies, or will."""
+        return self.root / name
+
+    def locate(self, env: str) -> Path:
+        """Find a folder by its name, a unique beginning of it, or its path.
+
+        Raises:
+            NoSuchEnvironment: with the nearest names.
+        """
+        as_path = Path(env)
+        if as_path.name in FILES and as_path.is_file():
+            return as_path.parent
+        if ("/" in env or env == ".") and (
+            (as_path / ENVIRONMENT_YML).exists() or (as_path / CONDA_LOCK_YML).exists()
+        ):
+            return as_path.resolve()
+        names = self.names()
+        if env in names:
+            return self.root / env
+        starting = [name for name in names if env and name.startswith(f"{env}-torch")]
+        if len(starting) == 1:
+            return self.root / starting[0]
+        nearest = starting or difflib.get_close_matches(env, names, n=3, cutoff=0.5)
+        raise NoSuchEnvironment(name=env, searched=str(self.root), nearest=tuple(nearest))
+
+    def read(self, folder: Path, file: str) -> str | None:
+        """The text of one of the files; None: it does not exist.
+
+        Raises:
+            FileNotUsable: it exists and cannot be read.
+        """
+        path = folder / file
+        return read_text(path) if path.exists() or path.is_symlink() else None
+
+    def write(self, folder: Path, files: Mapping[str, str]) -> bool:
+        """Write what has changed; a new folder appears whole or not at all.
+
+        Returns:
+            Whether anything was written.
+
+        Raises:
+            FileNotUsable: read-only, full, or something else is in the way.
+        """
+        if not folder.exists():
+            self._write_new(folder, files)
+            return True
+        if not folder.is_dir():
+            raise InvalidFile(
+                path=str(folder), mistakes=("a file is where the folder belongs",)
+            )
+        changed = [name for name in files if self.read(folder, name) != files[name]]
+        for name in sorted(changed, key=FILES.index):
+            write_text(folder / name, files[name])
+        return bool(changed)
+
+    def _write_new(self, folder: Path, files: Mapping[str, str]) -> None:
+        aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            try:
+                aside.mkdir(parents=True)
+                for name, text in files.items():
+                    write_text(aside / name, text)
+                aside.rename(folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            raise unusable(folder, error) from error

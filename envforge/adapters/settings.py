@@ -1,0 +1,156 @@
+"""The one place that reads environment variables and settings files.
+
+Precedence: command line, `ENVFORGE_*`, `[tool.envforge]` in the nearest pyproject.toml,
+defaults. conda's own settings are read from the places conda reads them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from envforge.adapters.condarc import read_conda_settings
+from envforge.adapters.files import read_text
+from envforge.errors import InvalidFile, InvalidValue
+from envforge.model.settings import CondaSettings, Settings
+
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"0", "false", "no", "off", ""})
+KEYS: Final[Mapping[str, str]] = {
+    "envs": "folder of the environments' folders",
+    "prefixes": "folder that environments are installed under",
+    "package-cache": "folder of unpacked packages, shared by all environments",
+    "cache": "envforge's own cache: channel metadata, host Python packages",
+    "mirror": "folder or address under which channels are found by their name",
+    "wheel-index": "`pytorch`, `site` or an address",
+    "offline": "take nothing from the network",
+    "link-scripts": "let packages run their post-link scripts",
+}
+"""Every setting: as `[tool.envforge]` key, and as `ENVFORGE_KEY` in the environment."""
+
+
+def load_settings(
+    environ: Mapping[str, str], cwd: Path, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read everything once.
+
+    Args:
+        environ: the process environment.
+        cwd: where pyproject.toml is looked for, upwards, and `./envs` lies.
+        overrides: from the command line; keys as in `KEYS`, None: not given.
+
+    Raises:
+        InvalidFile: pyproject.toml or a condarc that cannot be read, or holds unknown keys.
+        InvalidValue: a variable that does not mean anything.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    values = {**_from_pyproject(cwd), **_from_environment(environ), **given}
+    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
+    conda = read_conda_settings(environ, home)
+    cache = _path(values.get("cache"), cwd) or _cache_home(environ, home) / "envforge"
+    return Settings(
+        home=home,
+        envs_folder=_path(values.get("envs"), cwd) or cwd / "envs",
+        prefixes=_path(values.get("prefixes"), cwd) or _prefixes(conda, home),
+        package_cache=_path(values.get("package-cache"), cwd) or _package_cache(conda, cache),
+        cache=cache,
+        mirror=_mirror(values.get("mirror"), cwd),
+        wheel_index=str(values.get("wheel-index", "pytorch")),
+        offline=_flag("offline", values.get("offline", False)) or conda.offline,
+        link_scripts=_flag("link-scripts", values.get("link-scripts", False)),
+        conda=conda,
+        environment=dict(environ),
+    )
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    named = {key: f"ENVFORGE_{key.upper().replace('-', '_')}" for key in KEYS}
+    return {key: environ[name] for key, name in named.items() if environ.get(name)}
+
+
+def _from_pyproject(cwd: Path) -> dict[str, Any]:
+    path = next((folder / "pyproject.toml" for folder in _upwards(cwd) if _is_there(folder)), None)
+    if path is None:
+        return {}
+    table = _load_toml(path).get("tool", {}).get("envforge", {})
+    unknown = [key for key in table if key not in KEYS]
+    if unknown:
+        raise InvalidFile(path=str(path), mistakes=tuple(_unknown(key) for key in unknown))
+    relative = {"envs", "prefixes", "package-cache", "cache"}
+    return {
+        key: str(path.parent / value) if key in relative else value for key, value in table.items()
+    }
+
+
+def _upwards(cwd: Path) -> Iterator[Path]:
+    yield cwd
+    yield from cwd.parents
+
+
+def _is_there(folder: Path) -> bool:
+    return os.access(folder / "pyproject.toml", os.R_OK)
+
+
+def _unknown(key: str) -> str:
+    nearest = difflib.get_close_matches(key, KEYS, n=1)
+    hint = f"; did you mean `{nearest[0]}`?" if nearest else f"; known: {', '.join(KEYS)}"
+    return f"tool.envforge.{key}: unknown key{hint}"
+
+
+def _load_toml(path: Path) -> dict[str, Any]:
+    text = read_text(path)
+    if "[tool.envforge" not in text:
+        return {}  # most pyproject.toml files: not worth the parser
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidFile(path=str(path), mistakes=(str(error),)) from error
+
+
+def _flag(key: str, value: object) -> bool:
+    text = str(value).strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise InvalidValue(
+        what=f"setting `{key}`", value=str(value), reason="is neither true nor false"
+    )
+
+
+def _path(value: Any, cwd: Path) -> Path | None:
+    return None if value is None else cwd / Path(str(value)).expanduser()
+
+
+def _mirror(value: Any, cwd: Path) -> str | None:
+    if value is None or "://" in str(value):
+        return None if value is None else str(value).rstrip("/")
+    return str((cwd / Path(str(value)).expanduser()).resolve())
+
+
+def _cache_home(environ: Mapping[str, str], home: Path) -> Path:
+    return Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+
+
+def _prefixes(conda: CondaSettings, home: Path) -> Path:
+    """Where `conda activate NAME` looks, conda installed or not."""
+    return _first_writable(conda.envs_dirs) or home / ".conda" / "envs"
+
+
+def _package_cache(conda: CondaSettings, cache: Path) -> Path:
+    return _first_writable(conda.pkgs_dirs) or cache / "pkgs"
+
+
+def _first_writable(folders: tuple[Path, ...]) -> Path | None:
+    return next((folder for folder in folders if _writable(folder)), None)
+
+
+def _writable(folder: Path) -> bool:
+    present = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    return present is not None and present.is_dir() and os.access(present, os.W_OK)

@@ -1,0 +1,163 @@
+"""The command line. Commands live one in a module and are imported when they are called.
+
+The table below holds what `envforge --help` shows, so that help imports no command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from envforge import __version__
+from envforge.errors import EnvforgeError
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "create": ("Main job", "Lock, install and verify an environment, in one go."),
+    "lock": ("Main job", "Write environment.yml and conda-lock.yml; install nothing."),
+    "install": ("Main job", "Make a prefix equal to a lock."),
+    "verify": ("Main job", "Check that an environment is as locked and works here."),
+    "add": ("Environments", "Add packages to an environment, and lock it again."),
+    "list": ("Environments", "List the environments and how far they are."),
+    "show": ("Environments", "Show what an environment is locked to."),
+    "run": ("Environments", "Run a command in an environment."),
+    "activate": ("Environments", "Print shell code that activates an environment."),
+    "remove": ("Environments", "Remove an installed environment."),
+    "matrix": ("Knowledge", "Show which torch and CUDA exist, and which run here."),
+    "templates": ("Knowledge", "List the environments to start from."),
+    "completion": ("Knowledge", "Print shell code that completes commands."),
+}
+"""Command name to its section and short help; `cli/<name>.py` holds the command."""
+
+_MODULES: Final = {"list": "list_"}
+"""Where a module cannot bear the command's name."""
+
+_BUG = """\
+this is a bug in envforge: please report it with the text above and the command that was run"""
+
+
+class Commands(click.Group):
+    """Finds commands by the table, and turns errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        from importlib import import_module
+
+        module = import_module(f"envforge.cli.{_MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the nearest names where there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            nearest = get_close_matches(args[0], COMMANDS, n=2, cutoff=0.5)
+            if nearest:
+                error.message += f" Did you mean {' or '.join(repr(name) for name in nearest)}?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections from the table."""
+        for section in dict.fromkeys(section for section, _ in COMMANDS.values()):
+            rows = [(name, text) for name, (where, text) in COMMANDS.items() if where == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an expected failure ends with its exit code."""
+        from envforge.cli.failure import show_error
+
+        try:
+            return super().invoke(ctx)
+        except EnvforgeError as error:
+            show_error(error)
+            ctx.exit(error.exit_code)
+        except click.UsageError as error:
+            if not _wants_json():
+                raise
+            show_error(error)
+            ctx.exit(2)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has its own --help. Exit codes and settings: the README.",
+)
+@click.version_option(__version__, message="envforge %(version)s")
+def cli() -> None:
+    r"""Conda environments for PyTorch: reproducible, on the right GPU build, checked.
+
+    \b
+    envforge create nlp-bert --torch 2.0.1 --cuda 11.8
+    envforge run nlp-bert-torch20-cu118 -- python train.py
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point of the `envforge` program: never returns."""
+    try:
+        status = cli.main(args=args, prog_name="envforge", standalone_mode=False)
+        leave(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as done:
+        leave(done.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("interrupted\n")
+        leave(130)
+    except click.ClickException as error:
+        error.show()
+        leave(error.exit_code)
+    except EnvforgeError as error:
+        from envforge.cli.failure import show_error
+
+        show_error(error)
+        leave(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave(141)
+    except Exception:  # noqa: BLE001 - the last line of defence: a bug keeps its traceback
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.write(f"error: {_BUG}\n")
+        leave(70)
+
+
+def leave(status: int) -> None:
+    """End the process with this status, whatever an engine does at exit.
+
+    py-rattler's runtime aborts the interpreter at exit about once in fifty installs, after
+    all work is done (measured with 0.28.0), so once it was loaded, finalisation is left out.
+    """
+    if "rattler" not in sys.modules:
+        raise SystemExit(status)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = status or 141
+    coverage = sys.modules.get("coverage")
+    if coverage is not None:  # a measured run: what it saw is saved at exit, which is left out
+        running = coverage.Coverage.current()
+        if running is not None:
+            running.stop()
+            running.save()
+    os._exit(status)
+
+
+def _wants_json() -> bool:
+    return "--json" in sys.argv[1:]

@@ -1,0 +1,43 @@
+"""`envforge add`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from envforge.cli import options, render
+
+if TYPE_CHECKING:
+    from envforge.forge import Forge
+
+
+@click.command()
+@options.environment_argument()
+@click.argument("packages", nargs=-1, required=True, metavar="PKG...")
+@click.option("--no-install", is_flag=True, help="Lock only.")
+@options.dry_run_option
+@options.json_option
+@options.forge_options
+def command(
+    forge: Forge,
+    *,
+    env: str,
+    packages: tuple[str, ...],
+    no_install: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Add packages to ENV's environment.yml, lock again, and install.
+
+    What is locked already stays where it still fits.
+    """
+    locked, installed = forge.add(env, packages, install=not no_install, dry_run=dry_run)
+    if as_json:
+        document = render.lock_document(locked)
+        document["install"] = render.install_document(installed) if installed else None
+        click.echo(render.as_json("add", document))
+        return
+    render.show_locked(locked)
+    if installed:
+        render.show_installed(installed)

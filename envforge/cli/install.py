@@ -1,0 +1,42 @@
+"""`envforge install`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from envforge.cli import options, render
+
+if TYPE_CHECKING:
+    from envforge.forge import Forge
+
+
+@click.command()
+@options.environment_argument()
+@click.option("--locked", is_flag=True, help="Never solve: fail when the lock is stale. For CI.")
+@options.prefix_option
+@options.dry_run_option
+@options.json_option
+@options.forge_options
+def command(
+    forge: Forge, *, env: str, locked: bool, prefix: Path | None, dry_run: bool, as_json: bool
+) -> None:
+    """Make a prefix equal to the lock of ENV.
+
+    An environment that differs is repaired by the smallest transaction, after saying
+    what changes. A stale lock is solved again first, unless --locked.
+    """
+    if dry_run:
+        planned = forge.plan_install(env, prefix=prefix, locked=locked)
+        if as_json:
+            click.echo(render.as_json("install", render.planned_document(planned)))
+        else:
+            render.show_planned(planned)
+        return
+    result = forge.install(env, prefix=prefix, locked=locked)
+    if as_json:
+        click.echo(render.as_json("install", render.install_document(result)))
+    else:
+        render.show_installed(result)

@@ -1,0 +1,54 @@
+"""The request a folder was made from, kept in its lock, and how another one differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from envforge.model.choice import Choice
+from envforge.model.cuda import CPU
+from envforge.model.spec import AUTO, Request
+
+KEY: Final = "envforge.request"
+"""Key in the lock's `custom_metadata`."""
+
+
+def to_text(request: Request, choice: Choice) -> str:
+    """The request as it was resolved, as one line of JSON."""
+    record = {
+        "project": request.project,
+        "torch": choice.torch,
+        "cuda": str(choice.cuda) if choice.cuda else CPU,
+        "python": request.python,
+        "packages": sorted(request.packages),
+        "template": request.template,
+        "source": choice.source,
+        "channels": list(request.channels),
+        "platforms": sorted(request.platforms),
+        "wheel_index": request.wheel_index if choice.source == "wheels" else None,
+    }
+    return json.dumps({key: value for key, value in record.items() if value}, sort_keys=True)
+
+
+def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -> tuple[str, ...]:
+    """How a request differs from the one recorded, one sentence each; empty: it does not.
+
+    What the person left to us (source `auto`, no Python) does not count.
+    """
+    if KEY not in metadata:
+        return ()
+    old: dict[str, Any] = json.loads(metadata[KEY])
+    new: dict[str, Any] = json.loads(to_text(request, choice))
+    if request.source == AUTO:
+        new["source"] = old.get("source")
+    if request.python is None:
+        new["python"] = old.get("python")
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return tuple(f"{key}: {_said(old.get(key))}, now {_said(new.get(key))}" for key in changed)
+
+
+def _said(value: Any) -> str:
+    if not value:
+        return "none"
+    return " ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,75 @@
+"""Folders of environments: found, read, written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envforge.adapters.environments import Environments
+from envforge.errors import FileNotUsable, InvalidFile, NoSuchEnvironment
+
+FILES = {"environment.yml": "e", "virtual-packages.yml": "v", "conda-lock.yml": "l"}
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> Environments:
+    found = Environments(tmp_path / "envs")
+    found.write(found.folder("nlp-bert-torch20-cu118"), FILES)
+    found.write(found.folder("nlp-gpt-torch20-cpu"), FILES)
+    return found
+
+
+def test_names_are_those_with_files(environments: Environments) -> None:
+    (environments.root / "empty").mkdir()
+    (environments.root / ".hidden").mkdir()
+
+    assert environments.names() == ("nlp-bert-torch20-cu118", "nlp-gpt-torch20-cpu")
+    assert Environments(environments.root / "none").names() == ()
+
+
+def test_locate_by_name_beginning_or_path(environments: Environments) -> None:
+    folder = environments.folder("nlp-bert-torch20-cu118")
+
+    assert environments.locate("nlp-bert-torch20-cu118") == folder
+    assert environments.locate("nlp-bert") == folder
+    assert environments.locate(str(folder)) == folder
+    assert environments.locate(str(folder / "conda-lock.yml")) == folder
+
+
+def test_an_unknown_name_shows_the_nearest(environments: Environments) -> None:
+    with pytest.raises(NoSuchEnvironment) as caught:
+        environments.locate("nlp-bart-torch20-cu118")
+
+    assert "`nlp-bert-torch20-cu118`" in (caught.value.hint or "")
+    with pytest.raises(NoSuchEnvironment, match="`zzz`"):
+        environments.locate("zzz")
+
+
+def test_only_changes_are_written(environments: Environments) -> None:
+    folder = environments.folder("nlp-bert-torch20-cu118")
+    before = (folder / "environment.yml").stat().st_mtime_ns
+
+    assert environments.write(folder, FILES) is False
+    assert environments.write(folder, {**FILES, "conda-lock.yml": "new"}) is True
+    assert (folder / "environment.yml").stat().st_mtime_ns == before
+    assert environments.read(folder, "conda-lock.yml") == "new"
+    assert environments.read(folder, "models.yml") is None
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "file"
+    root.write_text("in the way")
+
+    with pytest.raises(FileNotUsable):
+        Environments(root).write(root / "env", FILES)
+
+    assert root.read_text() == "in the way"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(environments: Environments) -> None:
+    (environments.root / "x").write_text("")
+
+    with pytest.raises(InvalidFile, match="a file is where the folder belongs"):
+        environments.write(environments.root / "x", FILES)

@@ -1,0 +1,51 @@
+"""Writing without ever leaving half a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from envforge.adapters.files import read_text, unusable, write_text
+from envforge.errors import FileNotUsable
+
+
+def test_text_is_replaced_whole_with_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    old = os.umask(0o027)
+    try:
+        write_text(path, "one\n")
+        write_text(path, "two — ü\n")
+    finally:
+        os.umask(old)
+
+    assert path.read_bytes() == "two — ü\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [item.name for item in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_in_the_way_is_named_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+
+    with pytest.raises(FileNotUsable, match="is a directory"):
+        write_text(tmp_path / "x", "text")
+
+    assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_reading_what_is_not_there_or_not_text(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+
+    with pytest.raises(FileNotUsable, match="no such file"):
+        read_text(tmp_path / "none")
+    with pytest.raises(FileNotUsable, match="not UTF-8"):
+        read_text(tmp_path / "latin")
+
+
+def test_remedies_name_what_helps() -> None:
+    full = unusable(Path("x"), OSError(errno.ENOSPC, "No space left on device"))
+
+    assert "free some space" in (full.hint or "")
+    assert "no space left" in str(full)

@@ -1,0 +1,41 @@
+"""Starting programs."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from envforge.adapters.process import RealProcesses
+from envforge.errors import ToolFailed, ToolMissing
+
+RUN = RealProcesses().run
+
+
+def test_output_and_input() -> None:
+    done = RUN(
+        [sys.executable, "-c", "import sys; print(sys.stdin.read().upper())"],
+        env={},
+        timeout=60,
+        stdin="text",
+    )
+
+    assert (done.status, done.stdout) == (0, "TEXT\n")
+
+
+def test_a_failure_carries_the_end_of_stderr() -> None:
+    with pytest.raises(ToolFailed, match="went wrong") as caught:
+        RUN([sys.executable, "-c", "raise SystemExit('went wrong')"], env={}, timeout=60)
+
+    assert caught.value.status == 1
+
+
+def test_unchecked_failures_come_back() -> None:
+    assert RUN([sys.executable, "-c", "exit(3)"], env={}, timeout=60, check=False).status == 3
+
+
+def test_a_missing_program_and_a_time_out() -> None:
+    with pytest.raises(ToolMissing, match="no-such-program"):
+        RUN(["no-such-program"], env={"PATH": "/nowhere"}, timeout=1)
+    with pytest.raises(ToolFailed, match=r"no answer within 0\.2 s"):
+        RUN([sys.executable, "-c", "import time; time.sleep(9)"], env={}, timeout=0.2)
