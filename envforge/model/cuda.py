@@ -10,9 +10,9 @@ from envforge.errors import InvalidValue
 
 CPU: Final = "cpu"
 _CUDA = re.compile(
-    r"(?:cuda|cu)?[-_ ]?(?P<major>\d{1,2})\.(?P<minor>\d{1,2})(?:\.\d+)*", re.IGNORECASE
+    r"(?:(?:cuda|cu)[-_ ]?)?(?P<major>\d{1,2})\.(?P<minor>\d{1,2})(?:\.\d+)*", re.IGNORECASE
 )
-_CUDA_LABEL = re.compile(r"(?:cuda|cu)?[-_ ]?(?P<major>\d{1,2})(?P<minor>\d)", re.IGNORECASE)
+_CUDA_LABEL = re.compile(r"(?:(?:cuda|cu)[-_ ]?)?(?P<major>\d{1,2})(?P<minor>\d)", re.IGNORECASE)
 _CAPABILITY = re.compile(
     r"(?:sm_?|compute_?)?(?:(\d{1,2})\.(\d)|(\d{1,2})(\d))[af]?", re.IGNORECASE
 )
