@@ -1,0 +1,151 @@
+"""Locked wheels become packages of a prefix, through `uv pip install -r pylock.toml`.
+
+One route for all cases, since uv's cache keeps a bucket for each way to name a wheel, and offline
+only the way that filled it works. This one checks sha256 even of what is cached, leaves other
+packages alone (`uv pip sync` would remove conda's) and writes no `direct_url.json`, so that
+`pip freeze` shows plain versions.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from envforge.adapters.uv import Uv, failed, network_failure, pylock_package
+from envforge.errors import BrokenPrefix, CorruptArchive, EnvforgeError
+from envforge.formats.pylock import write_pylock
+from envforge.model.lock import LockedPackage
+
+_MISMATCH = re.compile(
+    r"Hash mismatch for `(?P<name>[^=`]+)==[^`]*`\s+Expected:\s+sha256:(?P<expected>\w+)"
+    r"\s+Computed:\s+sha256:(?P<found>\w+)"
+)
+_FAILED = re.compile(r"Failed to (?:download|read|extract|install)[^`]*`(?P<name>[^=`@ ]+)")
+_DAMAGED = re.compile(r"Failed to extract archive|[Ii]nvalid zip|unexpected header|[Cc]orrupt")
+_MISNAMED = re.compile(r"Wheel filename `(?P<file>[^`]+)` does not match package (?:name|version)")
+
+
+@dataclass(frozen=True, slots=True)
+class UvInstaller:
+    """`ports.WheelInstaller` through uv."""
+
+    uv: Uv
+
+    def install(
+        self, wheels: Sequence[LockedPackage], prefix: Path, *, remove: Sequence[str] = ()
+    ) -> None:
+        """See `ports.WheelInstaller.install`; the archives are hardlinked out of uv's cache.
+
+        What is there already under the name of a wheel is taken out first, so that a damaged or
+        differently built package is replaced even where its version is the same. Nothing is
+        byte-compiled.
+
+        Raises:
+            BrokenPrefix: no interpreter, or a package of that name belongs to conda.
+        """
+        python = interpreter_of(prefix)
+        names = {canonicalize_name(item) for item in (*remove, *(item.name for item in wheels))}
+        present = installed_names(prefix, names)
+        _refuse_condas(prefix, present)
+        self._uninstall(python, sorted(present))
+        if wheels:
+            self._install(python, wheels)
+
+    def _uninstall(self, python: Path, names: Sequence[str]) -> None:
+        if not names:
+            return
+        command = ("pip", "uninstall", "--python", str(python), *names)
+        done = self.uv.run(*command, cwd=python.parent)
+        if done.status:
+            raise network_failure(done.stderr) or failed(command, done)
+
+    def _install(self, python: Path, wheels: Sequence[LockedPackage]) -> None:
+        with tempfile.TemporaryDirectory(prefix="envforge-uv-") as name:
+            listed = Path(name) / "pylock.toml"
+            listed.write_text(write_pylock(map(pylock_package, wheels)), encoding="utf-8")
+            command = (
+                *("pip", "install", "--python", str(python), "--requirements", str(listed)),
+                *("--require-hashes", "--no-deps", "--no-build", "--no-compile-bytecode"),
+            )
+            done = self.uv.run(*command, cwd=Path(name), extra=self._link_mode())
+        if done.status:
+            raise _failure(done.stderr, wheels) or failed(command[:4], done)
+
+    def _link_mode(self) -> dict[str, str]:
+        """Hardlinks, which uv turns into copies where the cache is on another filesystem."""
+        return {} if self.uv.environment.get("UV_LINK_MODE") else {"UV_LINK_MODE": "hardlink"}
+
+
+def interpreter_of(prefix: Path) -> Path:
+    """The Python of a prefix.
+
+    Raises:
+        BrokenPrefix: there is none.
+    """
+    for path in (prefix / "bin" / "python", prefix / "python.exe"):
+        if path.exists():
+            return path.absolute()
+    raise BrokenPrefix(
+        prefix=str(prefix),
+        reason="has no Python, so no wheel can be installed",
+        remedy="add `python` to environment.yml, and lock again",
+    )
+
+
+def installed_names(prefix: Path, names: Collection[str]) -> frozenset[str]:
+    """Which of these distributions are in the prefix, by normalised name."""
+    found = (canonicalize_name(item.name.partition("-")[0]) for item in _dist_infos(prefix))
+    return frozenset(name for name in found if name in names)
+
+
+def _dist_infos(prefix: Path) -> Iterable[Path]:
+    for pattern in ("lib/python*/site-packages/*.dist-info", "Lib/site-packages/*.dist-info"):
+        yield from prefix.glob(pattern)
+
+
+def _refuse_condas(prefix: Path, names: Collection[str]) -> None:
+    """Uv would take a conda package out file by file, and conda would never know."""
+    if not names:
+        return
+    folders = [
+        item.name
+        for item in _dist_infos(prefix)
+        if canonicalize_name(item.name.partition("-")[0]) in names
+    ]
+    for record in sorted((prefix / "conda-meta").glob("*.json")):
+        text = record.read_text(encoding="utf-8", errors="replace")
+        owned = next((item for item in folders if f"{item}/METADATA" in text), None)
+        if owned:
+            name = canonicalize_name(owned.partition("-")[0])
+            raise BrokenPrefix(
+                prefix=str(prefix),
+                reason=f"`{name}` was installed by conda, and is to be a wheel",
+                remedy=f"take one of the two `{name}` out of environment.yml, and lock again",
+            )
+
+
+def _failure(stderr: str, wheels: Iterable[LockedPackage]) -> EnvforgeError | None:
+    by_name = {canonicalize_name(item.name): item for item in wheels}
+    if found := _MISMATCH.search(stderr):
+        wheel = by_name[canonicalize_name(found["name"])]
+        return CorruptArchive(
+            url=wheel.url, expected=f"sha256 {found['expected']}", found=found["found"]
+        )
+    if network := network_failure(stderr):
+        return network
+    if found := _MISNAMED.search(stderr):
+        wheel = next(item for item in by_name.values() if item.filename == found["file"])
+        expected = f"{wheel.name} {wheel.version}"
+        return CorruptArchive(url=wheel.url, expected=expected, found=found["file"])
+    found = _FAILED.search(stderr)
+    if not found or not _DAMAGED.search(stderr):
+        return None
+    wheel = by_name[canonicalize_name(found["name"])]
+    return CorruptArchive(
+        url=wheel.url, expected=f"sha256 {wheel.sha256}", found="something that is no wheel"
+    )
