@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from envforge.version import __version__
+
 if TYPE_CHECKING:
     from envforge.errors import EnvforgeError
     from envforge.forge import Forge
 
-__version__ = "0.1.0"
 __all__ = ["EnvforgeError", "Forge", "__version__"]
 
 

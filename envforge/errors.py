@@ -32,7 +32,8 @@ a bug, keeps its traceback and ends with exit code 70.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -119,10 +120,13 @@ class NoSuchEnvironment(UsageError):
     code = "no-such-environment"
 
     name: str
+    """Empty: any."""
     searched: str
     nearest: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if not self.name:
+            return f"no environment of `{self.searched}` is installed"
         return f"no environment `{self.name}` in `{self.searched}`"
 
     @property
@@ -230,6 +234,8 @@ class Unsolvable(LockError):
     """The solver's own reasons, shortened to what a person can act on."""
     nearest: tuple[str, ...] = ()
     """Commands that were tried and do solve, nearest first."""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Package names that no channel has, and what may have been meant."""
 
     def __str__(self) -> str:
         indented = self.explanation.replace("\n", "\n  ")
@@ -251,13 +257,16 @@ class WrongBuild(LockError):
     platform: str
     wanted: str
     found: str
+    remedy: str | None = None
 
     def __str__(self) -> str:
         return f"asked for {self.wanted} on {self.platform}, and the solve gave {self.found}"
 
     @property
     def hint(self) -> str | None:
-        return "a package asked for forces another build; leave packages out to find it"
+        return (
+            self.remedy or "a package asked for forces another build; leave packages out to find it"
+        )
 
 
 @dataclass(eq=False)

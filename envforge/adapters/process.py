@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, NoReturn
 
 from envforge.errors import ToolFailed, ToolMissing
 from envforge.ports import Completed
@@ -59,3 +65,82 @@ class RealProcesses:
                 command=tuple(command), status=done.returncode, output=done.stderr or done.stdout
             )
         return Completed(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+class Child:
+    """A program that is talked with while it runs: bytes in, lines out."""
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._process = process
+        self._errors = errors
+
+    def send(self, data: bytes) -> None:
+        """Write to its standard input, which stays open; a child that is gone takes nothing."""
+        assert self._process.stdin is not None  # noqa: S101 - `converse` asked for a pipe
+        try:
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            _LOG.debug("child %d does not read", self._process.pid)
+
+    def lines(self) -> Iterator[str]:
+        """What it writes to standard output, until it closes that."""
+        assert self._process.stdout is not None  # noqa: S101 - `converse` asked for a pipe
+        for line in self._process.stdout:
+            yield line.decode("utf-8", "replace")
+
+    def end(self) -> Completed:
+        """Wait for it; its standard output was read by `lines`."""
+        status = self._process.wait()
+        self._errors.seek(0)
+        stderr = self._errors.read().decode("utf-8", "replace")
+        return Completed(status=status, stdout="", stderr=stderr)
+
+
+@contextmanager
+def converse(command: Sequence[str], *, env: Mapping[str, str]) -> Iterator[Child]:
+    """Start a program and talk with it; it is killed when the block ends before it does.
+
+    The program sees the end of its standard input when this process goes, however it goes.
+    """
+    _LOG.debug("start %s", list(command))
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+            list(command),
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as process,
+    ):
+        try:
+            yield Child(process, errors)
+        except BaseException:
+            process.kill()
+            raise
+
+
+def start_detached(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, stdin: IO[bytes]
+) -> None:
+    """Start a program that may outlive this process; nothing of its output is kept."""
+    _LOG.debug("start, detached, %s", list(command))
+    process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+        list(command),
+        env=dict(env),
+        cwd=cwd,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    # Collects the status, so that a process that goes on for long keeps no zombie.
+    threading.Thread(target=process.wait, daemon=True).start()
+
+
+def become(program: str, command: Sequence[str], env: Mapping[str, str]) -> NoReturn:
+    """Replace this process: signals, terminal and exit status are the program's own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, list(command), dict(env))  # noqa: S606 - no shell is wanted

@@ -81,18 +81,19 @@ def support(
     """How this driver runs this CUDA. Its own word (`Driver.cuda`) counts most, where it gave one.
 
     Raises:
-        InvalidValue: the driver's version cannot be read.
+        InvalidValue: the driver told no CUDA, and its version cannot be read.
     """
+    if driver.cuda is not None:
+        if driver.cuda >= cuda:
+            return "native"  # also with cuda-compat, whose libcuda is newer than the driver
+        same_major = driver.cuda.major >= cuda.major and _has_minor_versions(cuda, matrix)
+        return "minor-version" if same_major else "none"
     version = DriverVersion.parse(driver.version)
-    if driver.cuda is not None and driver.cuda >= cuda:
-        return "native"  # also with cuda-compat, whose libcuda is newer than the driver
     own = own_driver(cuda, platform, matrix)
-    if driver.cuda is None and own and version >= DriverVersion.parse(own):
+    if own and version >= DriverVersion.parse(own):
         return "native"
     if not _has_minor_versions(cuda, matrix):
         return "none"
-    if driver.cuda is not None:
-        return "minor-version" if driver.cuda.major >= cuda.major else "none"
     minimum = min_driver(cuda, platform, matrix)
     return "minor-version" if minimum and version >= DriverVersion.parse(minimum) else "none"
 

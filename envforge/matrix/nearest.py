@@ -70,7 +70,9 @@ def command_line(request: Request, machine: Machine | None, command: str = "crea
 def _description(machine: Machine | None) -> list[str]:
     if machine is None or machine.origin != "described":
         return []
-    words = ["--driver", machine.driver.version] if machine.driver else []
+    words = (
+        ["--driver", machine.driver.version] if machine.driver and machine.driver.version else []
+    )
     for gpu in machine.gpus:
         words += ["--gpu", gpu.name]
     return words

@@ -97,7 +97,7 @@ def judge_machine(
     found = verdict(built.cuda, built.architectures, machine, matrix, platform)
     if found.state == "driver-too-old" and machine.driver:
         raise DriverTooOld(
-            driver=machine.driver.version,
+            driver=machine.driver.version or "of unknown version",
             cuda=str(built.cuda),
             minimum=drivers.min_driver(built.cuda, platform, matrix) or "a newer one",
             nearest=nearest,
@@ -136,7 +136,7 @@ def _driver_verdict(
         minimum = drivers.min_driver(cuda, platform, matrix) or "a newer one"
         return Verdict(
             state="driver-too-old",
-            reason=f"driver {driver.version} is too old, {minimum} is needed",
+            reason=f"driver {driver.version or 'of unknown version'} is too old, {minimum} is needed",
         )
     return Verdict(state=support)
 

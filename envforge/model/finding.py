@@ -11,24 +11,24 @@ Level = Literal["static", "import", "live"]
 LEVELS: tuple[Level, ...] = ("static", "import", "live")
 
 Severity = Literal["error", "warning"]
-Verdict = Literal["passed", "failed", "unproven", "crashed"]
+Verdict = Literal["passed", "failed", "unproven", "inapplicable", "crashed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that is wrong, with what mends it."""
 
-    check: str
-    """The check's stable id, `driver-too-old`."""
+    check: str = ""
+    """The check's stable id, `driver-too-old`; filled in from the table when empty."""
     message: str
     seen: str
     expected: str
-    why: str
-    """Why it matters to the person who will run a model here."""
+    why: str = ""
+    """Why it matters to the person who will run a model here; from the table when empty."""
     remedy: str
     """A command where there is one, else one clause."""
-    source: str
-    """Where the rule is documented."""
+    source: str = ""
+    """Where the rule is documented; from the table when empty."""
     severity: Severity = "error"
 
 
@@ -40,7 +40,9 @@ class Outcome:
     claim: str
     """What the check holds true: the first line of its docstring."""
     verdict: Verdict
-    """`unproven`: the check could not look, for the reason in `detail`; never a pass."""
+    """`unproven`: the check could not look, for the reason in `detail`; never a pass.
+    `inapplicable`: its claim is about something that is not here, such as CUDA in a CPU build.
+    """
     findings: tuple[Finding, ...] = ()
     detail: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from envforge.model.choice import Choice
 from envforge.model.finding import Report
@@ -22,9 +23,9 @@ class LockResult:
     choice: Choice | None = None
     """None where an existing environment.yml was locked again."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """File name to text, as written."""
-    written: bool = True
-    """False: a dry run, or nothing had changed."""
+    """File name to text; empty where nothing was solved."""
+    outcome: Literal["written", "unchanged", "planned"] = "written"
+    """`unchanged`: it was current already. `planned`: a dry run."""
     notes: tuple[str, ...] = ()
 
 

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.spec import Constraint, Dependency, VirtualPackage
+
+_TOKEN: Final = re.compile(r"/t/[^/]+(?=/|$)")
+
+
+def without_credentials(address: str) -> str:
+    """An address that may be written down: no user, password, `/t/TOKEN` or query.
+
+    The token form is conda's own: conda documentation, "Channels and custom channels".
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"}:
+        return address.rstrip("/")
+    place = parts.netloc.rpartition("@")[2]
+    path = _TOKEN.sub("", parts.path, count=1).rstrip("/")
+    return urlunsplit((parts.scheme, place, path, "", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +67,12 @@ class CondaConflict:
 
     platform: Platform
     explanation: str
+    unknown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Package names that no channel has on this platform, with the nearest that one has."""
+    available: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Versions, newest first, of packages that exist but not as asked for."""
+    empty_channels: tuple[str, ...] = ()
+    """Channels that list no package at all for this platform: is it the right address?"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +89,10 @@ class WheelProblem:
     torch_index: str | None = None
     """Address of the index for one CUDA; None: the default index serves torch too."""
     constraints: tuple[str, ...] = ()
-    """PEP 508: known-bad ranges, and preferred versions of an old lock."""
+    """PEP 508: known-bad ranges."""
     glibc: str | None = None
     """Oldest C library of the target, Linux only, `2.28`."""
+    accelerator: str | None = None
+    """`cu126` or `cpu`: what torch must turn out to be; None: not asserted."""
+    preferred: tuple[LockedPackage, ...] = ()
+    """Taken where they still fit, unlike `constraints`: the wheels of an old lock."""

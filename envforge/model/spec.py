@@ -102,6 +102,8 @@ class Dependency:
     extras: tuple[str, ...] = ()
     url: str | None = None
     """`name @ url#sha256=…`: a wheel that is not on the default index."""
+    marker: str = ""
+    """PEP 508 environment marker, pip only: `sys_platform == 'linux'`."""
     comment: str | None = None
     """What stands behind the line: the range asked for, or why it is there."""
 

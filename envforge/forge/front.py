@@ -1,0 +1,352 @@
+"""`Forge`: what envforge can do, one method a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from envforge.forge import asking
+from envforge.forge.workplace import Workplace, this_platform
+from envforge.model.machine import Platform
+from envforge.model.prefix import InstallResult
+from envforge.model.results import CreateResult, EnvironmentInfo, LockResult, PlannedInstall
+from envforge.model.settings import Settings
+from envforge.model.spec import AUTO
+from envforge.ports import MachineProbe, Reporter
+
+if TYPE_CHECKING:
+    from envforge.model.cuda import CudaVersion
+    from envforge.model.finding import Level, Report
+    from envforge.model.template import Template
+    from envforge.verify.check import Check
+
+Engine = Literal["rattler", "conda-lock"]
+
+
+class Forge:
+    """The library's front door; the command line calls nothing else.
+
+    Args:
+        settings: everything that steers envforge; None: read from the environment,
+            pyproject.toml and conda's and pip's own files.
+        overrides: single settings instead, by their key (`{"envs": "environments"}`).
+        reporter: is told how far work is; None: nobody is.
+        probe: looks at the machine; None: the real one.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        reporter: Reporter | None = None,
+        probe: MachineProbe | None = None,
+    ) -> None:
+        self._workplace = Workplace(
+            settings=settings, overrides=overrides, reporter=reporter, probe=probe
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._workplace.settings
+
+    @property
+    def probe(self) -> MachineProbe:
+        """Looks at this machine's driver and GPUs."""
+        return self._workplace.probe
+
+    @property
+    def platform(self) -> Platform:
+        """The platform we run on."""
+        return this_platform()
+
+    # --- the main job -----------------------------------------------------------------------
+
+    def create(
+        self,
+        project: str,
+        *,
+        torch: str | None = None,
+        cuda: str | CudaVersion | None = None,
+        python: str | None = None,
+        packages: Sequence[str] = (),
+        template: str | None = None,
+        source: str = AUTO,
+        channels: Sequence[str] = (),
+        platforms: Sequence[str] = (),
+        wheel_index: str | None = None,
+        driver: str | None = None,
+        gpus: Sequence[str] = (),
+        prefix: Path | None = None,
+        engine: Engine = "rattler",
+        force: bool = False,
+        dry_run: bool = False,
+        require_gpu: bool = False,
+    ) -> CreateResult:
+        """Lock, install and verify; run again, it goes on where it stopped.
+
+        Args:
+            project: `[a-z0-9][a-z0-9._-]*`, at most 64 characters.
+            torch: `2.0.1`, `2.0` (its newest patch), `latest`; None: latest.
+            cuda: `11.8`, `cu118`, `cpu`, `auto` (the newest the machine runs); None: auto.
+            python: `3.10`, `host` (this interpreter, repacked); None: chosen.
+            packages: more packages, as conda specs.
+            template: an environment to start from.
+            source: `pytorch`, `conda-forge`, `wheels` or `auto`.
+            channels: searched before the source's own.
+            platforms: to lock for; empty: this machine's.
+            wheel_index: `pytorch`, `site` or an address; None: as set.
+            driver: that of the machine it is for, instead of this one's.
+            gpus: those of that machine, by name (`H200`) or compute capability.
+            prefix: where to install; None: the environment's name under `settings.prefixes`.
+            engine: who solves.
+            force: replace a folder of another request; go on though it cannot run here.
+            dry_run: stop before the first write.
+            require_gpu: absence of a GPU is a problem.
+
+        Raises:
+            EnvforgeError: with the exit code of its family; nothing half-written is left.
+        """
+        from envforge.forge import installing, locking, verifying
+
+        request = asking.make_request(
+            self._workplace,
+            project,
+            torch=torch,
+            cuda=cuda,
+            python=python,
+            packages=packages,
+            template=template,
+            source=source,
+            channels=channels,
+            platforms=platforms,
+            wheel_index=wheel_index,
+        )
+        decision = asking.decide(self._workplace, request, driver=driver, gpus=gpus, force=force)
+        installing.check_platform(request.platforms)
+        locked = locking.lock_request(
+            self._workplace, decision, dry_run=dry_run, force=force, engine=engine
+        )
+        if dry_run:
+            planned = installing.plan(self._workplace, locked.name, locked.lock, prefix)
+            return CreateResult(name=locked.name, lock=locked, planned=planned)
+        installed = installing.install(self._workplace, locked.name, locked.lock, prefix)
+        report = verifying.verify_one(
+            self._workplace,
+            locked.folder,
+            installed.prefix,
+            verifying.Looking(require_gpu=require_gpu),
+        )
+        return CreateResult(name=locked.name, lock=locked, install=installed, report=report)
+
+    def lock(
+        self,
+        name: str,
+        *,
+        torch: str | None = None,
+        cuda: str | CudaVersion | None = None,
+        driver: str | None = None,
+        gpus: Sequence[str] = (),
+        engine: Engine = "rattler",
+        force: bool = False,
+        dry_run: bool = False,
+        **request: Any,
+    ) -> LockResult:
+        """Write the folder of a new environment, or solve an edited environment.yml again.
+
+        With `torch` or `cuda` it is a request, as for `create`; without, `name` is that of an
+        environment.
+
+        Raises:
+            Unsolvable, WrongBuild, EnvironmentExists, NoSuchEnvironment, MatrixError
+        """
+        from envforge.forge import locking
+
+        if torch is None and cuda is None:
+            asking.refuse_request_options(name, request)
+            path = self._workplace.environments.locate(name)
+            return locking.relock(self._workplace, path, dry_run=dry_run, engine=engine)
+        asked = asking.make_request(self._workplace, name, torch=torch, cuda=cuda, **request)
+        decision = asking.decide(
+            self._workplace, asked, driver=driver, gpus=gpus, force=force, command="lock"
+        )
+        return locking.lock_request(
+            self._workplace, decision, dry_run=dry_run, force=force, engine=engine
+        )
+
+    def install(
+        self, env: str, *, prefix: Path | None = None, locked: bool = False
+    ) -> InstallResult:
+        """Make a prefix equal to the lock.
+
+        Args:
+            env: name or folder.
+            prefix: None: where it is, else the environment's name under `settings.prefixes`.
+            locked: never solve.
+
+        Raises:
+            StaleLock: with `locked`, when the lock is not current, or missing.
+            InstallError: nothing is called good that is not whole.
+        """
+        from envforge.forge import installing
+
+        path = self._workplace.environments.locate(env)
+        lock = installing.current_lock(self._workplace, path, locked=locked)
+        return installing.install(self._workplace, path.name, lock, prefix)
+
+    def plan_install(
+        self, env: str, *, prefix: Path | None = None, locked: bool = False
+    ) -> PlannedInstall:
+        """What `install` would do; nothing is written.
+
+        Raises:
+            StaleLock: the lock is not current: a plan from it would not be what happens.
+        """
+        from envforge.forge import installing
+
+        path = self._workplace.environments.locate(env)
+        lock = installing.current_lock(self._workplace, path, locked=locked, dry_run=True)
+        return installing.plan(self._workplace, path.name, lock, prefix)
+
+    def verify(
+        self,
+        env: str | None = None,
+        *,
+        prefix: Path | None = None,
+        level: Level | None = None,
+        only: Sequence[str] = (),
+        skip: Sequence[str] = (),
+        require_gpu: bool = False,
+        timeout: float = 300.0,
+    ) -> tuple[Report, ...]:
+        """Check one environment, or all that are installed.
+
+        Args:
+            env: name or folder; None: all in the environments' folder that are installed.
+            prefix: where it is installed; None: found.
+            level: how deep; None: as deep as the machine allows.
+            only: ids of the checks to run; empty: all.
+            skip: ids of checks to leave out.
+            require_gpu: absence of a GPU is a problem.
+            timeout: seconds for a probe of the interpreter.
+
+        Raises:
+            NoSuchEnvironment, InvalidValue
+        """
+        from envforge.forge import verifying
+
+        return verifying.verify(
+            self._workplace,
+            env,
+            prefix=prefix,
+            looking=verifying.Looking(
+                level=level, only=only, skip=skip, require_gpu=require_gpu, timeout=timeout
+            ),
+        )
+
+    def checks(self) -> Mapping[str, Check]:
+        """The table of checks, those of plug-ins included."""
+        from envforge.forge import verifying
+
+        return verifying.checks()
+
+    # --- environments -----------------------------------------------------------------------
+
+    def add(
+        self, env: str, packages: Sequence[str], *, install: bool = True, dry_run: bool = False
+    ) -> tuple[LockResult, InstallResult | None]:
+        """Add packages to environment.yml, lock again (what fits stays), and install.
+
+        Raises:
+            InvalidValue: a spec that cannot be read.
+            Unsolvable: nothing was written.
+        """
+        from envforge.forge import installing, locking
+
+        path = self._workplace.environments.locate(env)
+        locked = locking.add(self._workplace, path, packages, dry_run=dry_run)
+        if dry_run or not install:
+            return locked, None
+        return locked, installing.install(self._workplace, path.name, locked.lock, None)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all environments."""
+        return self._workplace.environments.names()
+
+    def environments(self) -> tuple[EnvironmentInfo, ...]:
+        """All environments; one that cannot be read is listed with its problem."""
+        from envforge.forge import looking
+
+        return tuple(looking.info(self._workplace, name) for name in self.names())
+
+    def show(self, env: str) -> EnvironmentInfo:
+        """One environment.
+
+        Raises:
+            NoSuchEnvironment, InvalidFile
+        """
+        from envforge.forge import looking
+
+        path = self._workplace.environments.locate(env)
+        return looking.read_info(self._workplace, path)
+
+    def run(self, env: str, command: Sequence[str], *, prefix: Path | None = None) -> None:
+        """Replace this process by a command in the environment; does not return.
+
+        Raises:
+            BrokenPrefix: it is not installed, or an install of it was interrupted.
+            ToolMissing: the environment has no such program.
+        """
+        from envforge.forge import entering
+
+        entering.run(self._workplace, env, command, prefix=prefix)
+
+    def activate(self, env: str, *, shell: str | None = None, prefix: Path | None = None) -> str:
+        """Shell code that activates an environment.
+
+        Args:
+            env: name or folder.
+            shell: `bash`, `zsh`, `fish` or `powershell`; None: the one in `$SHELL`.
+            prefix: where it is installed; None: found.
+        """
+        from envforge.forge import entering
+
+        return entering.activate(self._workplace, env, shell=shell, prefix=prefix)
+
+    def plan_removal(
+        self, env: str, *, prefix: Path | None = None, folder: bool = False
+    ) -> tuple[Path, ...]:
+        """What `remove` would delete."""
+        from envforge.forge import installing
+
+        return installing.plan_removal(self._workplace, env, prefix=prefix, folder=folder)
+
+    def remove(self, env: str, *, prefix: Path | None = None, folder: bool = False) -> None:
+        """Delete what was installed, and with `folder` the lock's folder too.
+
+        Raises:
+            BrokenPrefix: the directory is no environment of ours.
+        """
+        from envforge.forge import installing
+
+        installing.remove(self._workplace, env, prefix=prefix, folder=folder)
+
+    # --- knowledge --------------------------------------------------------------------------
+
+    def templates(self) -> tuple[Template, ...]:
+        """The environments to start from."""
+        from envforge.forge import starting
+
+        return tuple(starting.load_template(name) for name in starting.template_names())
+
+    def template(self, name: str) -> Template:
+        """One of them.
+
+        Raises:
+            InvalidValue: there is none of this name.
+        """
+        from envforge.forge import starting
+
+        return starting.load_template(name)

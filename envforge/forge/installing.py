@@ -1,0 +1,159 @@
+"""`install` and `remove`: a lock becomes a prefix, and goes again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from envforge.errors import InvalidValue, StaleLock
+from envforge.forge import locating, locking
+from envforge.forge.workplace import Workplace, this_platform
+from envforge.formats import conda_spec
+from envforge.install import install as installs
+from envforge.model.changes import describe_changes
+from envforge.model.lock import Lock
+from envforge.model.machine import Platform
+from envforge.model.prefix import InstallPlan, InstallResult, PrefixState
+from envforge.model.results import PlannedInstall
+
+
+def check_platform(platforms: Sequence[Platform]) -> None:
+    """Refuse to create what could not be installed here, before anything is solved.
+
+    Raises:
+        InvalidValue: this machine's platform is not among them.
+    """
+    here = this_platform()
+    if here not in platforms:
+        raise InvalidValue(
+            what="platform",
+            value=", ".join(platforms),
+            reason=f"is not this machine's, {here}, so it cannot be installed here",
+            remedy=f"`envforge lock` writes the lock only; or add `--platform {here}`",
+        )
+
+
+def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: bool = False) -> Lock:
+    """The lock to install from; a stale one is made anew, unless that is ruled out.
+
+    Raises:
+        StaleLock: it is not current (or not there), and `locked` or `dry_run` forbid to solve.
+    """
+    lock = locking.read_lock(workplace, path)
+    if lock is not None and not (path / "environment.yml").exists():
+        return lock  # a lock alone is enough to install from
+    folder = locking.read_folder(workplace, path)
+    if not folder.stale and lock is not None:
+        return lock
+    if locked or dry_run:
+        raise StaleLock(
+            path=str(path / "conda-lock.yml"),
+            reasons=folder.stale,
+            remedy=f"`envforge lock {path.name}`, and commit the result",
+        )
+    workplace.reporter.note(f"the lock is not current ({'; '.join(folder.stale)}): locking again")
+    return locking.relock(workplace, path, prefer_locked=True).lock
+
+
+def plan(workplace: Workplace, name: str, lock: Lock, prefix: Path | None) -> PlannedInstall:
+    """What would be done; nothing is written."""
+    request = _request(workplace, name, lock, prefix)
+    prepared = installs.prepare(request, _tools(workplace))
+    return PlannedInstall(
+        prefix=request.prefix,
+        state=prepared.contents.state,
+        plan=prepared.plan,
+        forecast=prepared.forecast,
+    )
+
+
+def install(workplace: Workplace, name: str, lock: Lock, prefix: Path | None) -> InstallResult:
+    """Make the prefix equal to the lock, after saying what changes."""
+    request = _request(workplace, name, lock, prefix)
+
+    def say(change: InstallPlan) -> bool:
+        workplace.reporter.note(f"{request.prefix} differs from its lock; this changes:")
+        for line in describe_changes(change):
+            workplace.reporter.note(f"  {line}")
+        return True
+
+    return installs.install(request, _tools(workplace), confirm=say)
+
+
+def plan_removal(
+    workplace: Workplace, env: str, *, prefix: Path | None, folder: bool
+) -> tuple[Path, ...]:
+    """The directories that `remove` deletes."""
+    path = workplace.environments.locate(env)
+    place = locating.prefix_of(workplace, path.name, prefix)
+    state = _tools(workplace).prefixes.state(place)
+    found = () if state is PrefixState.ABSENT else (place,)
+    return (*found, path) if folder else found
+
+
+def remove(workplace: Workplace, env: str, *, prefix: Path | None, folder: bool) -> None:
+    """Delete them."""
+    path = workplace.environments.locate(env)
+    places = plan_removal(workplace, env, prefix=prefix, folder=False)
+    for place in places:
+        with workplace.reporter.step(f"removing {place}"):
+            installs.remove(place, _tools(workplace))
+    if folder:
+        shutil.rmtree(path)
+
+
+def variables_of(lock: Lock) -> dict[str, str]:
+    """What activation sets, as the lock holds it."""
+    variables: dict[str, str] = json.loads(lock.metadata.get(locking.VARIABLES, "{}"))
+    return variables
+
+
+def _request(
+    workplace: Workplace, name: str, lock: Lock, prefix: Path | None
+) -> installs.InstallRequest:
+    platform = this_platform()
+    if platform not in lock.platforms:
+        raise InvalidValue(
+            what="platform",
+            value=platform,
+            reason=f"is this machine's, and `{name}` is locked for {', '.join(lock.platforms)}",
+            remedy=f"add `- {platform}` to `platforms:` in environment.yml",
+        )
+    return installs.InstallRequest(
+        lock=lock,
+        environment=name,
+        platform=platform,
+        prefix=locating.prefix_of(workplace, name, prefix),
+        variables=variables_of(lock),
+        requested=_requested(workplace, name),
+    )
+
+
+def _requested(workplace: Workplace, name: str) -> tuple[str, ...]:
+    """The conda specs of environment.yml, for conda's history; none where there is no file."""
+    path = workplace.environments.folder(name)
+    if not (path / "environment.yml").exists():
+        return ()
+    spec = locking.read_folder(workplace, path).document.spec
+    return tuple(conda_spec.format_conda(item) for item in spec.conda())
+
+
+def _tools(workplace: Workplace) -> installs.InstallTools:
+    from envforge.adapters.bytecode import EnvironmentCompiler
+    from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
+    from envforge.adapters.rattler_installer import RattlerInstaller
+    from envforge.adapters.space_probe import RealSpace
+    from envforge.adapters.uv_installer import UvInstaller
+
+    return installs.InstallTools(
+        conda=RattlerInstaller(workplace.settings),
+        wheels=UvInstaller(workplace.uv),
+        prefixes=RealPrefixes(),
+        registry=CondaRegistry(workplace.settings.home),
+        space=RealSpace(workplace.settings, workplace.wheel_cache),
+        bytecode=EnvironmentCompiler(workplace.processes, os.cpu_count() or 1),
+        reporter=workplace.reporter,
+    )

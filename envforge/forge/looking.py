@@ -1,0 +1,51 @@
+"""`list` and `show`: what is there, without changing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envforge.adapters.prefix_reader import read_record, read_state
+from envforge.errors import EnvforgeError
+from envforge.forge import installing, locating, locking
+from envforge.forge.workplace import Workplace, this_platform
+from envforge.install.plan import lock_digest
+from envforge.model.lock import Lock
+from envforge.model.prefix import PrefixState
+from envforge.model.results import EnvironmentInfo
+
+
+def info(workplace: Workplace, name: str) -> EnvironmentInfo:
+    """One row of the list: never raises for what is wrong with one environment."""
+    path = workplace.environments.folder(name)
+    try:
+        return read_info(workplace, path)
+    except EnvforgeError as error:
+        first = str(error).splitlines()[0]
+        return EnvironmentInfo(name=name, folder=path, lock=None, problem=first)
+
+
+def read_info(workplace: Workplace, path: Path) -> EnvironmentInfo:
+    """One environment.
+
+    Raises:
+        InvalidFile, FileNotUsable: its files cannot be read.
+    """
+    folder = locking.read_folder(workplace, path)
+    prefix = locating.find_prefix(workplace, path.name)
+    return EnvironmentInfo(
+        name=path.name,
+        folder=path,
+        lock=folder.lock,
+        stale=folder.stale if folder.lock else (),
+        prefix=prefix,
+        state=read_state(prefix) if prefix else PrefixState.ABSENT,
+        up_to_date=prefix is not None and _is_up_to_date(folder.lock, prefix),
+    )
+
+
+def _is_up_to_date(lock: Lock | None, prefix: Path) -> bool:
+    record = read_record(prefix)
+    if lock is None or record is None:
+        return False
+    digest = lock_digest(lock.for_platform(this_platform()), installing.variables_of(lock))
+    return record.complete and record.digest == digest

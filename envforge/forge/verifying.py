@@ -1,0 +1,131 @@
+"""`verify`: gathers the facts about an environment and has them judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from envforge.adapters import check_plugins
+from envforge.adapters.activation_scripts import run_environment
+from envforge.adapters.host_facts import host_facts
+from envforge.adapters.prefix_facts import read_prefix
+from envforge.adapters.prefix_reader import read_state
+from envforge.adapters.python_probe import PythonProbe
+from envforge.errors import NoSuchEnvironment
+from envforge.forge import locating, locking
+from envforge.forge.workplace import Workplace, this_platform
+from envforge.formats import environment_yml
+from envforge.model.finding import Level, Report
+from envforge.verify import verify as judging
+from envforge.verify.check import Check
+from envforge.verify.facts import Layer, PrefixFacts, ProbeFacts, Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """How to look: what `verify` was told on its command line."""
+
+    level: Level | None = None
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    require_gpu: bool = False
+    timeout: float = 300.0
+
+
+def checks() -> Mapping[str, Check]:
+    """The table, plug-ins included."""
+    return check_plugins.all_checks()
+
+
+def verify(
+    workplace: Workplace, env: str | None, *, prefix: Path | None, looking: Looking
+) -> tuple[Report, ...]:
+    """One environment, or all that are installed.
+
+    Raises:
+        NoSuchEnvironment: `env` is not known, or None and nothing is installed.
+    """
+    if env is not None:
+        return (verify_one(workplace, workplace.environments.locate(env), prefix, looking),)
+    installed = [
+        name
+        for name in workplace.environments.names()
+        if locating.find_prefix(workplace, name) is not None
+    ]
+    if not installed:
+        raise NoSuchEnvironment(name="", searched=str(workplace.settings.envs_folder))
+    return tuple(
+        verify_one(workplace, workplace.environments.folder(name), None, looking)
+        for name in installed
+    )
+
+
+def verify_one(workplace: Workplace, folder: Path, prefix: Path | None, looking: Looking) -> Report:
+    """Gather and judge.
+
+    Raises:
+        InvalidFile: the lock cannot be read; without it there is no claim to check.
+        InvalidValue: a check that does not exist.
+    """
+    with workplace.reporter.step(f"verifying {folder.name}"):
+        subject = _subject(workplace, folder, prefix, looking)
+        return judging.report(subject, only=looking.only, skip=looking.skip, checks=checks())
+
+
+def _subject(workplace: Workplace, folder: Path, prefix: Path | None, looking: Looking) -> Subject:
+    environment = workplace.settings.environment
+    host = host_facts(workplace.live_probe.driver, environment)
+    lock = locking.read_lock(workplace, folder)
+    target = lock.target if lock else None
+    level = looking.level or judging.possible_level(host, target)
+    platform = this_platform()
+    place = locating.prefix_of(workplace, folder.name, prefix)
+    missing: dict[Layer, str] = {}
+    if lock is None:
+        missing["lock"] = "there is no conda-lock.yml"
+    facts = read_prefix(place, state=read_state(place), environment=environment)
+    return Subject(
+        name=folder.name,
+        level=level,
+        require_gpu=looking.require_gpu,
+        platform=platform,
+        folder=folder.name,
+        declared_name=_declared_name(workplace, folder),
+        target=target,
+        locked=lock.for_platform(platform) if lock else None,
+        host=host,
+        prefix=facts,
+        probe=_probe_facts(workplace, facts, level, looking.timeout, missing),
+        missing=missing,
+    )
+
+
+def _declared_name(workplace: Workplace, folder: Path) -> str | None:
+    text = workplace.environments.read(folder, "environment.yml")
+    if text is None:
+        return None
+    return environment_yml.read(text, str(folder / "environment.yml")).spec.name
+
+
+def _probe_facts(
+    workplace: Workplace,
+    facts: PrefixFacts,
+    level: Level,
+    timeout: float,
+    missing: dict[Layer, str],
+) -> ProbeFacts | None:
+    if level == "static":
+        missing["probe"] = "level static starts no interpreter"
+    elif facts.interpreter is None:
+        missing["probe"] = f"there is no interpreter in {facts.prefix}"
+    else:
+        return PythonProbe(workplace.processes).run(
+            facts.interpreter,
+            level=level,
+            environment=run_environment(
+                Path(facts.prefix), workplace.settings.environment, workplace.processes
+            ),
+            timeout=timeout,
+        )
+    return None

@@ -1,0 +1,174 @@
+"""What every task needs: settings, progress, and engines that are made when first used."""
+
+from __future__ import annotations
+
+import os
+import platform as host_platform
+import sys
+from collections.abc import Mapping
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envforge.adapters.environments import Environments
+from envforge.adapters.process import RealProcesses
+from envforge.adapters.settings import load_settings
+from envforge.errors import InvalidValue
+from envforge.model.machine import Platform
+from envforge.model.settings import Settings
+from envforge.ports import CondaSolver, MachineProbe, Reporter
+
+if TYPE_CHECKING:
+    from envforge.adapters.host_python import HostPython
+    from envforge.adapters.machine_probe import LiveMachineProbe
+    from envforge.adapters.rattler_solver import RattlerSolver
+    from envforge.adapters.uv import Uv
+    from envforge.adapters.uv_resolver import UvResolver
+    from envforge.matrix import Matrix
+
+_PLATFORMS: dict[tuple[str, str], Platform] = {
+    ("linux", "x86_64"): "linux-64",
+    ("linux", "aarch64"): "linux-aarch64",
+    ("darwin", "arm64"): "osx-arm64",
+    ("win32", "amd64"): "win-64",
+}
+
+
+def this_platform() -> Platform:
+    """The platform we run on, in conda's words.
+
+    Raises:
+        InvalidValue: one that envforge does not know, such as osx-64.
+    """
+    machine = host_platform.machine().lower()
+    found = _PLATFORMS.get((sys.platform, machine))
+    if found is None:
+        raise InvalidValue(
+            what="platform",
+            value=f"{sys.platform} {machine}",
+            reason="is none that PyTorch is published for",
+            remedy=f"known: {', '.join(_PLATFORMS.values())}; lock for one with `--platform`",
+        )
+    return found
+
+
+class SilentReporter:
+    """Says nothing: for use as a library."""
+
+    def step(self, title: str) -> Any:
+        """See `ports.Reporter.step`."""
+        from contextlib import nullcontext
+
+        return nullcontext(title)
+
+    def progress(self, done: int, total: int | None, unit: str = "", detail: str = "") -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Nothing."""
+
+    def warn(self, message: str) -> None:
+        """Nothing."""
+
+
+class Workplace:
+    """Settings and engines of one `Forge`."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        reporter: Reporter | None = None,
+        probe: MachineProbe | None = None,
+    ) -> None:
+        self.settings = settings or load_settings(os.environ, Path.cwd(), overrides)
+        self.reporter: Reporter = reporter or SilentReporter()
+        self.environments = Environments(self.settings.envs_folder)
+        self.processes = RealProcesses()
+        self._probe = probe
+
+    @cached_property
+    def probe(self) -> MachineProbe:
+        """Looks at this machine's driver and GPUs."""
+        return self._probe or self.live_probe
+
+    @cached_property
+    def live_probe(self) -> LiveMachineProbe:
+        """The same with its witnesses, for `verify`."""
+        from envforge.adapters.machine_probe import LiveMachineProbe
+
+        return LiveMachineProbe(self.processes, self.settings.environment)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The tables of what exists."""
+        from envforge.matrix import load
+
+        return load()
+
+    @cached_property
+    def solver(self) -> RattlerSolver:
+        """The solver of py-rattler; keeps the channels it has read."""
+        from envforge.adapters.rattler_solver import RattlerSolver
+
+        return RattlerSolver(self.settings)
+
+    def solver_for(self, engine: str) -> CondaSolver:
+        """The solver that `--engine` names.
+
+        Raises:
+            InvalidValue: neither `rattler` nor `conda-lock`.
+        """
+        if engine == "rattler":
+            return self.solver
+        if engine != "conda-lock":
+            raise InvalidValue(
+                what="engine", value=engine, reason="is neither `rattler` nor `conda-lock`"
+            )
+        from envforge.adapters.conda_lock_engine import CondaLockEngine
+        from envforge.adapters.conda_lock_solver import CondaLockSolver
+
+        return CondaLockSolver(
+            CondaLockEngine(processes=self.processes, environment=self.settings.environment)
+        )
+
+    def silently(self) -> Workplace:
+        """The same place, telling nobody: for trying things out."""
+        quiet = copy(self)
+        quiet.reporter = SilentReporter()
+        return quiet
+
+    @cached_property
+    def wheels(self) -> UvResolver:
+        """Uv."""
+        from envforge.adapters.uv_resolver import UvResolver
+
+        return UvResolver(self.uv, Path(sys.executable))
+
+    @cached_property
+    def uv(self) -> Uv:
+        """Uv with what pip is configured with here."""
+        from envforge.adapters.pip_settings import read_pip_settings
+        from envforge.adapters.uv import Uv
+
+        return Uv(
+            processes=self.processes,
+            environment=self.settings.environment,
+            settings=read_pip_settings(self.settings.environment, home=self.settings.home),
+            offline=self.settings.offline,
+        )
+
+    @property
+    def wheel_cache(self) -> Path:
+        """Where uv keeps unpacked wheels (uv's documentation, "Caching")."""
+        environment, home = self.settings.environment, self.settings.home
+        base = environment.get("XDG_CACHE_HOME") or home / ".cache"
+        return Path(environment.get("UV_CACHE_DIR") or Path(base) / "uv")
+
+    def host_python(self) -> HostPython:
+        """The one-package channel of the interpreter that runs us; built when not cached."""
+        from envforge.adapters.host_python import build_channel
+
+        return build_channel(self.settings.cache / "host-python", None, self.reporter)

@@ -1,0 +1,1 @@
+"""The checks, by what they look at; ids and order are in `verify.registry`."""

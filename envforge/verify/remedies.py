@@ -1,0 +1,55 @@
+"""Commands that mend things, as text to copy."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Final
+
+from envforge.matrix import running
+from envforge.matrix.tables import Matrix
+from envforge.model.cuda import CPU, CudaVersion
+from envforge.model.machine import Machine
+from envforge.verify.facts import Subject
+
+_SUFFIX: Final = re.compile(r"-torch\d+-(cu\d+|cpu)$")
+
+
+def install(subject: Subject) -> str:
+    """Make the prefix as the lock says."""
+    if subject.locked is None or subject.folder is None:
+        return "make the environment anew, from its lock"
+    return f"envforge install {shlex.quote(subject.folder)}"
+
+
+def project(subject: Subject) -> str:
+    """The project a folder is named for: `nlp-bert` of `nlp-bert-torch20-cu118`."""
+    name = _SUFFIX.sub("", subject.folder or subject.name)
+    return name if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) else "PROJECT"
+
+
+def create(subject: Subject, torch: str, cuda: CudaVersion | str | None) -> str:
+    """Make another environment for the same project."""
+    version = torch.partition("+")[0]
+    return f"envforge create {project(subject)} --torch {version} --cuda {cuda or CPU}"
+
+
+def lock_again(subject: Subject) -> str:
+    """Solve the environment's own request again."""
+    return f"envforge lock {shlex.quote(subject.folder or subject.name)}"
+
+
+def create_for_machine(subject: Subject, machine: Machine, matrix: Matrix) -> str | None:
+    """The nearest environment that this machine runs: the same torch, else the newest that does.
+
+    Newest CUDA first, as far as the driver and the kernels for every GPU allow. None where no
+    published build runs here.
+    """
+    torch = subject.target.torch.partition("+")[0] if subject.target else ""
+    fitting = [
+        cell
+        for cell, verdict in running.runs_here(machine, matrix, subject.platform)
+        if verdict.state != "unknown"
+    ]
+    best = next((cell for cell in fitting if cell.torch == torch), next(iter(fitting), None))
+    return create(subject, best.torch, best.cuda) if best else None

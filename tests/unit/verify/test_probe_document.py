@@ -1,0 +1,162 @@
+"""The probe's JSON becomes facts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from envforge.model.cuda import CudaVersion
+from envforge.verify import probe
+from envforge.verify import probe_document as pd
+from envforge.verify.facts import LibraryAnswer
+
+GPU = {"index": 0, "name": "NVIDIA H200", "capability": [9, 0], "memory": 150754820096}
+
+
+def text(document: Any) -> str:
+    return f"{pd.BEGIN}\n{json.dumps(document)}\n{pd.END}\n"
+
+
+def test_both_sides_agree_on_the_markers() -> None:
+    """They cannot import one another: the probe runs where envforge is not."""
+    assert (probe.BEGIN, probe.END) == (pd.BEGIN, pd.END)
+
+
+def test_the_document_is_found_among_other_output() -> None:
+    """Before it, after it, and when an earlier marker was printed for fun."""
+    assert pd.find_document(f"hello\n{text({'a': 1})}bye\n") == {"a": 1}
+    assert pd.find_document(f"{pd.BEGIN}\nno\n{text({'a': 2})}") == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    "output", ["", "hello", f"{pd.BEGIN}\n{{", text([1]), text(1)[:-40] + "x" + pd.END]
+)
+def test_no_document_is_no_facts(output: str) -> None:
+    """Cut off, not JSON, or not an object."""
+    assert pd.find_document(output) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19", "535.104.05"),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build",
+            "580.65.06",
+        ),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.26", "570.26"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_kernel_modules_version(line: str | None, version: str | None) -> None:
+    """Of the proprietary and of the open module."""
+    assert pd.kernel_version(line) == version
+
+
+def test_answers_of_both_libraries() -> None:
+    """A device that could not be asked is left out."""
+    answer = pd.library_answer(
+        {
+            "library": "/l/libcuda.so.1",
+            "init": 0,
+            "version": 12020,
+            "ended": "done",
+            "gpus": [GPU, {"index": 1, "error": "CUDA_ERROR_UNKNOWN"}],
+        }
+    )
+    assert answer.works
+    assert [str(gpu.capability) for gpu in answer.gpus] == ["9.0"]
+    assert pd.library_answer({"init": 0, "list_error": "x"}).init_name == "x"
+
+
+def answer(init: int | None = 0, **more: Any) -> LibraryAnswer:
+    gpus = pd.library_answer({"gpus": [GPU]}).gpus if init == 0 else ()
+    return LibraryAnswer(**{"init": init, "gpus": gpus, "version": 12020, **more})
+
+
+NONE = LibraryAnswer()
+
+
+def test_a_machine_with_both_libraries() -> None:
+    """NVML names the driver, libcuda its CUDA."""
+    machine = pd.machine_of(None, answer(), answer(driver="535.1.2"))
+    assert machine.driver is not None
+    assert machine.driver.version == "535.1.2"
+    assert machine.driver.cuda == CudaVersion(12, 2)
+    assert len(machine.gpus) == 1
+
+
+def test_where_cuda_cannot_start_the_machine_still_has_its_gpus() -> None:
+    """Rules about the machine need them."""
+    machine = pd.machine_of("535.1", answer(999), answer(driver="535.1"))
+    assert len(machine.gpus) == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cuda", "nvml", "present"),
+    [
+        (None, NONE, NONE, False),
+        (None, answer(100), NONE, False),
+        (None, answer(100), answer(9), False),
+        (None, answer(100), answer(12), False),
+        ("535.1", NONE, NONE, True),
+        (None, answer(100), answer(0), True),
+        (None, answer(803), answer(18), True),
+        (None, NONE, answer(18), True),
+        (None, answer(None, ended="timeout"), NONE, True),
+        (None, NONE, answer(None, ended="timeout"), True),
+    ],
+)
+def test_a_library_alone_is_no_driver(
+    kernel: str | None, cuda: LibraryAnswer, nvml: LibraryAnswer, present: bool
+) -> None:
+    """Images and login nodes carry libcuda without a kernel module."""
+    assert (pd.machine_of(kernel, cuda, nvml).driver is not None) is present
+
+
+def test_the_librarys_file_name_is_the_last_witness_of_the_version() -> None:
+    """Where neither NVML nor the kernel module tells it."""
+    named = answer(library="/usr/lib/libcuda.so.535.104.05")
+    assert pd.machine_of(None, named, NONE).driver.version == "535.104.05"  # type: ignore[union-attr]
+    assert pd.machine_of(None, answer(library="/x/libcuda.so.1"), NONE).driver.version == ""  # type: ignore[union-attr]
+    assert pd.machine_of("535.1", answer(version=None), NONE).driver.cuda is None  # type: ignore[union-attr]
+
+
+def test_torch_and_devices() -> None:
+    """What each child emitted, and how it ended."""
+    facts = pd.probe_facts(
+        {
+            "python": {"version": "3.10.1", "executable": "/p/bin/python", "prefix": "/p"},
+            "torch": {"version": "2.0.1", "ended": "done", "architectures": ["sm_80"]},
+            "devices": [
+                {
+                    "device": "cuda:0",
+                    "capability": [9, 0],
+                    "kernel": {"right": True},
+                    "matmul": {"right": False, "worst": 3.5},
+                    "ended": "done",
+                },
+                {"ended": "timeout", "stage": "start CUDA", "output": "said"},
+            ],
+        },
+        "live",
+    )
+    assert facts.torch is not None
+    assert facts.torch.architectures == ("sm_80",)
+    [gpu] = facts.gpus
+    assert (gpu.kernel_right, gpu.matmul_right, gpu.matmul_error) == (True, False, 3.5)
+    assert facts.devices[1].ending.trace == "said"
+    assert not facts.devices[1].ending.is_good
+
+
+def test_an_exception_is_kept_with_its_traceback() -> None:
+    """The sentence for the finding, the rest for a bug report."""
+    error = {"type": "ImportError", "message": "libfoo", "traceback": "Traceback …"}
+    facts = pd.probe_facts({"torch": {"ended": "error", "error": error}}, "import")
+    assert facts.torch is not None
+    assert facts.torch.ending.message == "ImportError: libfoo"
+    assert facts.torch.ending.trace == "Traceback …"
+    assert pd.probe_facts({}, "static").torch is None
