@@ -110,9 +110,10 @@ def _load_toml(path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        loaded: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidFile(path=str(path), mistakes=(str(error),)) from error
+    return loaded
 
 
 def _flag(key: str, value: object) -> bool:

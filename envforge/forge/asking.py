@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from envforge import matrix
 from envforge.errors import InvalidValue
@@ -23,7 +23,12 @@ from envforge.model.spec import (
     environment_name,
 )
 
-_OPTIONS = {"packages": "--with", "channels": "--channel", "platforms": "--platform"}
+_OPTIONS: Final = {
+    "packages": "--with",
+    "channels": "--channel",
+    "platforms": "--platform",
+    "gpus": "--gpu",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +104,7 @@ def refuse_request_options(name: str, options: Mapping[str, Any]) -> None:
         raise InvalidValue(
             what="option",
             value=_OPTIONS.get(given[0], f"--{given[0].replace('_', '-')}"),
-            reason=f"needs `--torch` and `--cuda`: without them `{name}` is locked as it stands",
+            reason=f"needs `--torch` or `--cuda`: without them `{name}` is locked as it stands",
             remedy=f"edit environment.yml, or `envforge add {name} PKG`",
         )
 

@@ -130,9 +130,9 @@ class Forge:
             self._workplace, decision, dry_run=dry_run, force=force, engine=engine
         )
         if dry_run:
-            planned = installing.plan(self._workplace, locked.name, locked.lock, prefix)
+            planned = installing.plan(self._workplace, locked.folder, locked.lock, prefix)
             return CreateResult(name=locked.name, lock=locked, planned=planned)
-        installed = installing.install(self._workplace, locked.name, locked.lock, prefix)
+        installed = installing.install(self._workplace, locked.folder, locked.lock, prefix)
         report = verifying.verify_one(
             self._workplace,
             locked.folder,
@@ -165,7 +165,7 @@ class Forge:
         from envforge.forge import locking
 
         if torch is None and cuda is None:
-            asking.refuse_request_options(name, request)
+            asking.refuse_request_options(name, {**request, "driver": driver, "gpus": gpus})
             path = self._workplace.environments.locate(name)
             return locking.relock(self._workplace, path, dry_run=dry_run, engine=engine)
         asked = asking.make_request(self._workplace, name, torch=torch, cuda=cuda, **request)
@@ -194,7 +194,7 @@ class Forge:
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked)
-        return installing.install(self._workplace, path.name, lock, prefix)
+        return installing.install(self._workplace, path, lock, prefix)
 
     def plan_install(
         self, env: str, *, prefix: Path | None = None, locked: bool = False
@@ -208,7 +208,7 @@ class Forge:
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked, dry_run=True)
-        return installing.plan(self._workplace, path.name, lock, prefix)
+        return installing.plan(self._workplace, path, lock, prefix)
 
     def verify(
         self,
@@ -269,7 +269,7 @@ class Forge:
         locked = locking.add(self._workplace, path, packages, dry_run=dry_run)
         if dry_run or not install:
             return locked, None
-        return locked, installing.install(self._workplace, path.name, locked.lock, None)
+        return locked, installing.install(self._workplace, path, locked.lock, None)
 
     def names(self) -> tuple[str, ...]:
         """Names of all environments."""

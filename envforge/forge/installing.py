@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML
+from envforge.adapters.prefix_reader import read_state
 from envforge.errors import InvalidValue, StaleLock
 from envforge.forge import locating, locking
 from envforge.forge.workplace import Workplace, this_platform
@@ -43,14 +43,14 @@ def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: boo
         StaleLock: it is not current (or not there), and `locked` or `dry_run` forbid to solve.
     """
     lock = locking.read_lock(workplace, path)
-    if lock is not None and not (path / "environment.yml").exists():
+    if lock is not None and not (path / ENVIRONMENT_YML).exists():
         return lock  # a lock alone is enough to install from
     folder = locking.read_folder(workplace, path)
     if not folder.stale and lock is not None:
         return lock
     if locked or dry_run:
         raise StaleLock(
-            path=str(path / "conda-lock.yml"),
+            path=str(path / CONDA_LOCK_YML),
             reasons=folder.stale,
             remedy=f"`envforge lock {path.name}`, and commit the result",
         )
@@ -58,10 +58,10 @@ def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: boo
     return locking.relock(workplace, path, prefer_locked=True).lock
 
 
-def plan(workplace: Workplace, name: str, lock: Lock, prefix: Path | None) -> PlannedInstall:
+def plan(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None) -> PlannedInstall:
     """What would be done; nothing is written."""
-    request = _request(workplace, name, lock, prefix)
-    prepared = installs.prepare(request, _tools(workplace))
+    request = _request(workplace, folder, lock, prefix)
+    prepared = installs.prepare(request, workplace.install_tools)
     return PlannedInstall(
         prefix=request.prefix,
         state=prepared.contents.state,
@@ -70,17 +70,17 @@ def plan(workplace: Workplace, name: str, lock: Lock, prefix: Path | None) -> Pl
     )
 
 
-def install(workplace: Workplace, name: str, lock: Lock, prefix: Path | None) -> InstallResult:
+def install(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None) -> InstallResult:
     """Make the prefix equal to the lock, after saying what changes."""
-    request = _request(workplace, name, lock, prefix)
+    request = _request(workplace, folder, lock, prefix)
 
     def say(change: InstallPlan) -> bool:
-        workplace.reporter.note(f"{request.prefix} differs from its lock; this changes:")
+        workplace.reporter.note(f"`{request.prefix}` differs from its lock; this changes:")
         for line in describe_changes(change):
             workplace.reporter.note(f"  {line}")
         return True
 
-    return installs.install(request, _tools(workplace), confirm=say)
+    return installs.install(request, workplace.install_tools, confirm=say)
 
 
 def plan_removal(
@@ -89,8 +89,7 @@ def plan_removal(
     """The directories that `remove` deletes."""
     path = workplace.environments.locate(env)
     place = locating.prefix_of(workplace, path.name, prefix)
-    state = _tools(workplace).prefixes.state(place)
-    found = () if state is PrefixState.ABSENT else (place,)
+    found = () if read_state(place) is PrefixState.ABSENT else (place,)
     return (*found, path) if folder else found
 
 
@@ -100,9 +99,9 @@ def remove(workplace: Workplace, env: str, *, prefix: Path | None, folder: bool)
     places = plan_removal(workplace, env, prefix=prefix, folder=False)
     for place in places:
         with workplace.reporter.step(f"removing {place}"):
-            installs.remove(place, _tools(workplace))
+            installs.remove(place, workplace.install_tools)
     if folder:
-        shutil.rmtree(path)
+        workplace.environments.delete(path)
 
 
 def variables_of(lock: Lock) -> dict[str, str]:
@@ -112,9 +111,9 @@ def variables_of(lock: Lock) -> dict[str, str]:
 
 
 def _request(
-    workplace: Workplace, name: str, lock: Lock, prefix: Path | None
+    workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None
 ) -> installs.InstallRequest:
-    platform = this_platform()
+    platform, name = this_platform(), folder.name
     if platform not in lock.platforms:
         raise InvalidValue(
             what="platform",
@@ -128,32 +127,13 @@ def _request(
         platform=platform,
         prefix=locating.prefix_of(workplace, name, prefix),
         variables=variables_of(lock),
-        requested=_requested(workplace, name),
+        requested=_requested(workplace, folder),
     )
 
 
-def _requested(workplace: Workplace, name: str) -> tuple[str, ...]:
+def _requested(workplace: Workplace, folder: Path) -> tuple[str, ...]:
     """The conda specs of environment.yml, for conda's history; none where there is no file."""
-    path = workplace.environments.folder(name)
-    if not (path / "environment.yml").exists():
+    if not (folder / ENVIRONMENT_YML).exists():
         return ()
-    spec = locking.read_folder(workplace, path).document.spec
+    spec = locking.read_folder(workplace, folder).document.spec
     return tuple(conda_spec.format_conda(item) for item in spec.conda())
-
-
-def _tools(workplace: Workplace) -> installs.InstallTools:
-    from envforge.adapters.bytecode import EnvironmentCompiler
-    from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
-    from envforge.adapters.rattler_installer import RattlerInstaller
-    from envforge.adapters.space_probe import RealSpace
-    from envforge.adapters.uv_installer import UvInstaller
-
-    return installs.InstallTools(
-        conda=RattlerInstaller(workplace.settings),
-        wheels=UvInstaller(workplace.uv),
-        prefixes=RealPrefixes(),
-        registry=CondaRegistry(workplace.settings.home),
-        space=RealSpace(workplace.settings, workplace.wheel_cache),
-        bytecode=EnvironmentCompiler(workplace.processes, os.cpu_count() or 1),
-        reporter=workplace.reporter,
-    )

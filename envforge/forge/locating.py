@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from envforge.adapters import conda_registry
-from envforge.adapters.prefix_reader import read_record
+from envforge.adapters.prefix_reader import read_record, read_state
 from envforge.errors import BrokenPrefix
 from envforge.forge.workplace import Workplace
 from envforge.model.prefix import PrefixState
@@ -48,8 +48,6 @@ def usable_prefix(workplace: Workplace, name: str, given: Path | None) -> Path:
     Raises:
         BrokenPrefix: nothing is installed, or an install was interrupted.
     """
-    from envforge.adapters.prefix_reader import read_state
-
     prefix = prefix_of(workplace, name, given)
     state = read_state(prefix)
     if state in {PrefixState.INSTALLED, PrefixState.FOREIGN}:

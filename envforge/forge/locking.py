@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envforge import matrix
 from envforge.adapters.channels import NODEFAULTS, resolve_channels
@@ -20,11 +20,14 @@ from envforge.model.choice import Choice
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.results import LockResult
-from envforge.model.solving import Channel
+from envforge.model.solving import Channel, without_credentials
 from envforge.model.spec import HOST, Request, VirtualPackage
 from envforge.solve import claim, compose, current, nearest, record, targets
 from envforge.solve import lock as solving
 from envforge.solve.wheel_index import torch_index_url
+
+if TYPE_CHECKING:
+    from envforge.adapters.host_python import HostPython
 
 VARIABLES = "envforge.variables"
 """Key in `custom_metadata`: what activation sets, as JSON."""
@@ -93,7 +96,7 @@ def lock_request(
         Unsolvable, WrongBuild, Unreachable
     """
     path = workplace.environments.folder(decision.name)
-    if path.exists() and not force:
+    if path.is_dir() and not force:
         kept = _existing(workplace, path, decision, dry_run=dry_run, engine=engine)
         if kept is not None:
             return kept
@@ -148,20 +151,26 @@ def _fresh(workplace: Workplace, decision: Decision) -> solving.LockInputs:
     virtual = targets.all_virtual_packages(
         request.platforms, choice, workplace.settings.environment
     )
-    channels = (Channel(name="host-python", url=host.channel_url),) if host else None
-    return _inputs(
+    inputs = _inputs(
         workplace,
         document,
         virtual,
         choice,
         wheel_index=request.wheel_index,
-        channels=channels,
+        channels=_local_channel(host),
         given_channels=request.channels,
-        metadata={
-            record.KEY: record.to_text(request, choice),
-            **({VARIABLES: json.dumps(variables, sort_keys=True)} if variables else {}),
-        },
+        metadata={record.KEY: record.to_text(request, choice), **_variables(variables)},
     )
+    return replace(inputs, is_fresh=True)
+
+
+def _local_channel(host: HostPython | None) -> tuple[Channel, ...]:
+    return (Channel(name="host-python", url=host.channel_url),) if host else ()
+
+
+def _variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """What activation sets, as it is kept in `custom_metadata`."""
+    return {VARIABLES: json.dumps(dict(variables), sort_keys=True)} if variables else {}
 
 
 def _template(
@@ -196,40 +205,37 @@ def _inputs(
     *,
     wheel_index: str | None,
     metadata: dict[str, str],
-    channels: tuple[Channel, ...] | None = None,
+    channels: tuple[Channel, ...] = (),
     given_channels: Sequence[str] = (),
 ) -> solving.LockInputs:
     names = document.spec.channels
-    with_credentials = {_bare(item): item for item in given_channels}
+    with_credentials = {without_credentials(item): item for item in given_channels}
     named = tuple(with_credentials.get(name, name) for name in names)
     resolved = resolve_channels(named, workplace.settings)
     wheels = choice.source == "wheels"
     index = wheel_index or workplace.settings.wheel_index
     torch_index = torch_index_url(index, choice.wheel_label or "cpu") if wheels else None
+    known_as = without_credentials(index)
     if wheels:
         served = torch_index or "what pip on this machine is configured with"
-        workplace.reporter.note(f"torch's wheels come from {_bare(served)} (`{_bare(index)}`)")
+        workplace.reporter.note(
+            f"torch's wheels come from {without_credentials(served)} (`{known_as}`)"
+        )
     return solving.LockInputs(
         document=document,
         virtual=virtual,
-        channels=(*(channels or ()), *resolved),
+        channels=(*channels, *resolved),
         source=choice.source,
         cuda=choice.cuda,
         constraints=choice.constraints,
         other_pythons=choice.other_pythons,
         architectures=choice.architectures,
         min_driver=choice.min_driver,
-        wheel_index=_bare(index) if wheels else None,
+        wheel_index=known_as if wheels else None,
         torch_index=torch_index,
         machine_local=choice.python == HOST,
         metadata=metadata,
     )
-
-
-def _bare(address: str) -> str:
-    from envforge.model.solving import without_credentials
-
-    return without_credentials(address)
 
 
 def relock(
@@ -266,7 +272,7 @@ def relock(
         choice,
         wheel_index=old.target.wheel_index if old and old.target else None,
         metadata=_kept_metadata(old, document),
-        channels=(Channel(name="host-python", url=host.channel_url),) if host else None,
+        channels=_local_channel(host),
     )
     inputs = replace(
         inputs,
@@ -321,9 +327,7 @@ def _virtual(
 def _kept_metadata(old: Lock | None, document: EnvironmentDocument) -> dict[str, str]:
     kept = dict(old.metadata) if old else {}
     kept.pop(VARIABLES, None)
-    if document.spec.variables:
-        kept[VARIABLES] = json.dumps(document.spec.variables, sort_keys=True)
-    return kept
+    return kept | _variables(document.spec.variables)
 
 
 def _run_engine(
@@ -344,8 +348,7 @@ def _with_nearest(
 ) -> Unsolvable:
     """The same error with commands that were tried; nothing is written while trying."""
     solver = workplace.solver_for(engine)
-    quiet = workplace.silently()
-
+    trying = workplace.for_trying()
     out_of_reach = set[str]()
 
     def solves(request: Request, choice: Choice) -> bool:
@@ -353,8 +356,8 @@ def _with_nearest(
             return False
         tried = replace(decision, request=request, choice=choice)
         try:
-            inputs = replace(_fresh(quiet, tried), other_pythons=())
-            solving.lock(inputs, solver, workplace.wheels, quiet.reporter)
+            inputs = replace(_fresh(trying, tried), other_pythons=())
+            solving.lock(inputs, solver, trying.wheels, trying.reporter)
         except Unreachable:
             out_of_reach.add(choice.source)
             return False

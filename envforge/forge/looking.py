@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from envforge.adapters.environments import ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_record, read_state
 from envforge.errors import EnvforgeError
 from envforge.forge import installing, locating, locking
@@ -30,17 +31,25 @@ def read_info(workplace: Workplace, path: Path) -> EnvironmentInfo:
     Raises:
         InvalidFile, FileNotUsable: its files cannot be read.
     """
-    folder = locking.read_folder(workplace, path)
+    lock, stale = _lock(workplace, path)
     prefix = locating.find_prefix(workplace, path.name)
     return EnvironmentInfo(
         name=path.name,
         folder=path,
-        lock=folder.lock,
-        stale=folder.stale if folder.lock else (),
+        lock=lock,
+        stale=stale,
         prefix=prefix,
         state=read_state(prefix) if prefix else PrefixState.ABSENT,
-        up_to_date=prefix is not None and _is_up_to_date(folder.lock, prefix),
+        up_to_date=prefix is not None and _is_up_to_date(lock, prefix),
     )
+
+
+def _lock(workplace: Workplace, path: Path) -> tuple[Lock | None, tuple[str, ...]]:
+    """The lock and why it is stale; one that lies there alone has nothing to be stale against."""
+    if workplace.environments.read(path, ENVIRONMENT_YML) is None:
+        return locking.read_lock(workplace, path), ()
+    folder = locking.read_folder(workplace, path)
+    return folder.lock, folder.stale if folder.lock else ()
 
 
 def _is_up_to_date(lock: Lock | None, prefix: Path) -> bool:

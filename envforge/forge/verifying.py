@@ -12,7 +12,7 @@ from envforge.adapters.host_facts import host_facts
 from envforge.adapters.prefix_facts import read_prefix
 from envforge.adapters.prefix_reader import read_state
 from envforge.adapters.python_probe import PythonProbe
-from envforge.errors import NoSuchEnvironment
+from envforge.errors import InvalidValue, NoSuchEnvironment
 from envforge.forge import locating, locking
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats import environment_yml
@@ -48,6 +48,13 @@ def verify(
     """
     if env is not None:
         return (verify_one(workplace, workplace.environments.locate(env), prefix, looking),)
+    if prefix is not None:
+        raise InvalidValue(
+            what="prefix",
+            value=str(prefix),
+            reason="is that of one environment, and none was named",
+            remedy="`envforge verify ENV --prefix PATH`",
+        )
     installed = [
         name
         for name in workplace.environments.names()
@@ -84,7 +91,12 @@ def _subject(workplace: Workplace, folder: Path, prefix: Path | None, looking: L
     missing: dict[Layer, str] = {}
     if lock is None:
         missing["lock"] = "there is no conda-lock.yml"
-    facts = read_prefix(place, state=read_state(place), environment=environment)
+    facts = read_prefix(
+        place,
+        state=read_state(place),
+        environment=environment,
+        every_file=level != "static",
+    )
     return Subject(
         name=folder.name,
         level=level,

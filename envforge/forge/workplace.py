@@ -7,6 +7,7 @@ import platform as host_platform
 import sys
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,13 @@ from envforge.adapters.settings import load_settings
 from envforge.errors import InvalidValue
 from envforge.model.machine import Platform
 from envforge.model.settings import Settings
-from envforge.ports import CondaSolver, MachineProbe, Reporter
+from envforge.ports import CondaSolver, MachineProbe, Processes, Reporter, WheelResolver
 
 if TYPE_CHECKING:
     from envforge.adapters.host_python import HostPython
     from envforge.adapters.machine_probe import LiveMachineProbe
-    from envforge.adapters.rattler_solver import RattlerSolver
     from envforge.adapters.uv import Uv
-    from envforge.adapters.uv_resolver import UvResolver
+    from envforge.install.install import InstallTools
     from envforge.matrix import Matrix
 
 _PLATFORMS: dict[tuple[str, str], Platform] = {
@@ -86,7 +86,7 @@ class Workplace:
         self.settings = settings or load_settings(os.environ, Path.cwd(), overrides)
         self.reporter: Reporter = reporter or SilentReporter()
         self.environments = Environments(self.settings.envs_folder)
-        self.processes = RealProcesses()
+        self.processes: Processes = RealProcesses()
         self._probe = probe
 
     @cached_property
@@ -109,7 +109,7 @@ class Workplace:
         return load()
 
     @cached_property
-    def solver(self) -> RattlerSolver:
+    def solver(self) -> CondaSolver:
         """The solver of py-rattler; keeps the channels it has read."""
         from envforge.adapters.rattler_solver import RattlerSolver
 
@@ -134,15 +134,17 @@ class Workplace:
             CondaLockEngine(processes=self.processes, environment=self.settings.environment)
         )
 
-    def silently(self) -> Workplace:
-        """The same place, telling nobody: for trying things out."""
-        quiet = copy(self)
-        quiet.reporter = SilentReporter()
-        return quiet
+    def for_trying(self) -> Workplace:
+        """The same place, telling nobody, and asking a silent index once only."""
+        trying = copy(self)
+        trying.reporter = SilentReporter()
+        trying.uv = replace(self.uv, environment={**self.uv.environment, "UV_HTTP_RETRIES": "0"})
+        trying.__dict__.pop("wheels", None)  # made anew, with that
+        return trying
 
     @cached_property
-    def wheels(self) -> UvResolver:
-        """Uv."""
+    def wheels(self) -> WheelResolver:
+        """Resolves wheels, with uv."""
         from envforge.adapters.uv_resolver import UvResolver
 
         return UvResolver(self.uv, Path(sys.executable))
@@ -158,6 +160,26 @@ class Workplace:
             environment=self.settings.environment,
             settings=read_pip_settings(self.settings.environment, home=self.settings.home),
             offline=self.settings.offline,
+        )
+
+    @property
+    def install_tools(self) -> InstallTools:
+        """What installs are carried out with."""
+        from envforge.adapters.bytecode import EnvironmentCompiler
+        from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
+        from envforge.adapters.rattler_installer import RattlerInstaller
+        from envforge.adapters.space_probe import RealSpace
+        from envforge.adapters.uv_installer import UvInstaller
+        from envforge.install.install import InstallTools
+
+        return InstallTools(
+            conda=RattlerInstaller(self.settings),
+            wheels=UvInstaller(self.uv),
+            prefixes=RealPrefixes(),
+            registry=CondaRegistry(self.settings.home),
+            space=RealSpace(self.settings, self.wheel_cache),
+            bytecode=EnvironmentCompiler(self.processes, os.cpu_count() or 1),
+            reporter=self.reporter,
         )
 
     @property

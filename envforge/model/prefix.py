@@ -60,7 +60,9 @@ class PrefixContents:
     packages: tuple[InstalledPackage, ...] = ()
     """Sorted; a distribution that a conda package brought counts as that package only."""
     damaged: frozenset[InstalledPackage] = frozenset()
-    """Packages with missing or cut files; looked for where an install was interrupted."""
+    """Packages with missing or cut files; not looked for in an environment that is not ours."""
+    unreadable: bool = False
+    """Whether a package record was cut off; that package counts as not installed."""
     record: InstallRecord | None = None
     """None: envforge did not install here, or did not get as far as saying so."""
 

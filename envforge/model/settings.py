@@ -43,8 +43,10 @@ class Settings:
     """`pytorch`, `site` or an address; see `Request.wheel_index`."""
     offline: bool = False
     """Take nothing from the network: caches and folders only."""
-    timeout: float = 120.0
-    """Seconds that one answer of a channel may take, its body included."""
+    timeout: float = 60.0
+    """Seconds that one answer of a channel may take, its body included; then it is tried again.
+
+    conda waits as long for the next byte (`remote_read_timeout_secs`)."""
     link_scripts: bool = False
     """Whether packages' post-link scripts may run."""
     conda: CondaSettings = field(default_factory=CondaSettings)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from envforge.model.choice import Choice
 from envforge.model.cuda import CPU
+from envforge.model.solving import without_credentials
 from envforge.model.spec import AUTO, Request
 
 KEY: Final = "envforge.request"
@@ -21,12 +22,14 @@ def to_text(request: Request, choice: Choice) -> str:
         "torch": choice.torch,
         "cuda": str(choice.cuda) if choice.cuda else CPU,
         "python": request.python,
-        "packages": sorted(request.packages),
+        "packages": list(request.packages),
         "template": request.template,
         "source": choice.source,
-        "channels": list(request.channels),
-        "platforms": sorted(request.platforms),
-        "wheel_index": request.wheel_index if choice.source == "wheels" else None,
+        "channels": [without_credentials(item) for item in request.channels],
+        "platforms": list(request.platforms),
+        "wheel_index": without_credentials(request.wheel_index)
+        if choice.source == "wheels"
+        else None,
     }
     return json.dumps({key: value for key, value in record.items() if value}, sort_keys=True)
 
@@ -44,8 +47,14 @@ def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -
         new["source"] = old.get("source")
     if request.python is None:
         new["python"] = old.get("python")
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    changed = [key for key in sorted({*old, *new}) if _is_other(key, old.get(key), new.get(key))]
     return tuple(f"{key}: {_said(old.get(key))}, now {_said(new.get(key))}" for key in changed)
+
+
+def _is_other(key: str, old: Any, new: Any) -> bool:
+    if key in {"packages", "platforms"}:  # in which order they were typed means nothing
+        return sorted(old or ()) != sorted(new or ())
+    return bool(old != new)
 
 
 def _said(value: Any) -> str:
