@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -26,23 +25,17 @@ def demo(session: nox.Session) -> None:
     session.install(".")
     folder = Path(session.create_tmp())
     shutil.rmtree(folder / "envs", ignore_errors=True)
-    envforge = [
-        "envforge",
-        "--envs",
-        str(folder / "envs"),
-    ]
+    where = ["--envs", str(folder / "envs")]
     prefix = folder / "prefix"
     shutil.rmtree(prefix, ignore_errors=True)
     request = "demo --torch 2.13.0 --cuda cpu --source wheels --python host --with transformers"
-    # The site's index: what pip on this machine is configured with. On the public network
-    # `--wheel-index pytorch`, the default, takes the CPU wheel from PyTorch's own index.
-    index = ["--wheel-index", os.environ.get("ENVFORGE_DEMO_INDEX", "site")]
-    session.run(*envforge, "create", *request.split(), *index, "--prefix", str(prefix))
+    session.run("envforge", "create", *request.split(), *where, "--prefix", str(prefix))
+    name = "demo-torch213-cpu"
     program = "import torch, transformers; print(torch.__version__, transformers.__version__)"
-    session.run(*envforge, "run", "demo-torch213-cpu", "--", "python", "-c", program)
-    session.run(*envforge, "verify", "demo-torch213-cpu")
-    session.run(*envforge, "list")
-    for path in sorted((folder / "envs" / "demo-torch213-cpu").iterdir()):
+    session.run("envforge", "run", *where, name, "--", "python", "-c", program)
+    session.run("envforge", "verify", name, *where)
+    session.run("envforge", "list", *where)
+    for path in sorted((folder / "envs" / name).iterdir()):
         session.log("%s  %d bytes", path, path.stat().st_size)
 
 
