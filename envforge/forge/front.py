@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from envforge.forge import asking
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.model.machine import Platform
 from envforge.model.prefix import InstallResult
@@ -97,7 +96,7 @@ class Forge:
             source: `pytorch`, `conda-forge`, `wheels` or `auto`.
             channels: searched before the source's own.
             platforms: to lock for; empty: this machine's.
-            wheel_index: `pytorch`, `site` or an address; None: as set.
+            wheel_index: `auto`, `pytorch`, `site` or an address; None: as set.
             driver: that of the machine it is for, instead of this one's.
             gpus: those of that machine, by name (`H200`) or compute capability.
             prefix: where to install; None: the environment's name under `settings.prefixes`.
@@ -109,7 +108,7 @@ class Forge:
         Raises:
             EnvforgeError: with the exit code of its family; nothing half-written is left.
         """
-        from envforge.forge import installing, locking, verifying
+        from envforge.forge import asking, installing, locking, verifying
 
         request = asking.make_request(
             self._workplace,
@@ -126,6 +125,7 @@ class Forge:
         )
         decision = asking.decide(self._workplace, request, driver=driver, gpus=gpus, force=force)
         installing.check_platform(request.platforms)
+        installing.check_place(self._workplace, decision.name, prefix)
         locked = locking.lock_request(
             self._workplace, decision, dry_run=dry_run, force=force, engine=engine
         )
@@ -162,7 +162,7 @@ class Forge:
         Raises:
             Unsolvable, WrongBuild, EnvironmentExists, NoSuchEnvironment, MatrixError
         """
-        from envforge.forge import locking
+        from envforge.forge import asking, locking
 
         if torch is None and cuda is None:
             asking.refuse_request_options(name, {**request, "driver": driver, "gpus": gpus})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from envforge.errors import InvalidValue
@@ -116,6 +117,7 @@ def version_text(version: str, build: str = "") -> str:
     return version if version[0] in "=<>!~" else f" {version}"
 
 
+@lru_cache(maxsize=16384)  # the packages of one lock name each other again and again
 def split_depends(spec: str) -> tuple[str, str]:
     """Split a package's own dependency, as repodata writes it, into name and the rest.
 
