@@ -10,6 +10,14 @@ from typing import Literal, Protocol
 
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Machine
+from envforge.model.prefix import (
+    ArchiveFacts,
+    Disk,
+    InstallPlan,
+    InstallRecord,
+    PrefixContents,
+    PrefixState,
+)
 from envforge.model.solving import CondaConflict, CondaProblem, CondaSolution, WheelProblem
 
 
@@ -96,10 +104,19 @@ class LinkOutcome:
 
     link_mode: Literal["hardlink", "reflink", "copy", "none"]
     downloaded: int
+    skipped_scripts: tuple[str, ...] = ()
+    """Packages whose post-link script was not run, since that was not allowed."""
 
 
 class CondaInstaller(Protocol):
     """Makes a prefix hold exactly the packages given."""
+
+    def check(self, packages: Sequence[LockedPackage]) -> None:
+        """See, before anything is changed, whether all of them can be had at all.
+
+        Raises:
+            Unreachable: some are not cached and we are offline, or a folder is missing; all named.
+        """
 
     def link(
         self,
@@ -108,9 +125,12 @@ class CondaInstaller(Protocol):
         *,
         platform: str,
         reinstall: frozenset[str] = frozenset(),
+        resume: bool = False,
         progress: Callable[[int, int | None, str, str], None],
     ) -> LinkOutcome:
         """Fetch, verify by sha256, and link from the package cache; other packages are removed.
+
+        `resume`: an install was interrupted here, so records are gone over again.
 
         Raises:
             CorruptArchive: an archive is not what the lock names.
@@ -129,3 +149,94 @@ class WheelInstaller(Protocol):
         Raises:
             CorruptArchive, Unreachable, ToolFailed
         """
+
+
+class Prefixes(Protocol):
+    """Reads prefixes, and writes what in them is ours."""
+
+    def read(self, prefix: Path) -> PrefixContents:
+        """What is there.
+
+        Raises:
+            BrokenPrefix: something that is no environment is in the way.
+            InvalidFile: a package record cannot be read.
+        """
+
+    def state(self, prefix: Path) -> PrefixState:
+        """How far it is; does not read package records, so a damaged environment has one, too."""
+
+    def hold(self, prefix: Path, waiting: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Keep other processes from changing the prefix; look again afterwards."""
+
+    def begin(self, prefix: Path, record: InstallRecord) -> None:
+        """Mark the prefix as incomplete, on disk: before the first change."""
+
+    def clear(self, prefix: Path) -> None:
+        """Drop what an interruption left and no installer can take out."""
+
+    def describe(
+        self,
+        prefix: Path,
+        plan: InstallPlan,
+        *,
+        packages: Sequence[LockedPackage],
+        variables: Mapping[str, str],
+        before: Sequence[str],
+        requested: Sequence[str],
+    ) -> None:
+        """Write activation variables and history.
+
+        `packages`: all of the lock, for the first revision; `before`: names of the variables of
+        the last install; `requested`: the specs of environment.yml.
+        """
+
+    def finish(self, prefix: Path, record: InstallRecord) -> None:
+        """Mark the prefix as complete: the last thing that is written."""
+
+    def delete(self, prefix: Path) -> None:
+        """Remove the whole prefix."""
+
+
+class EnvironmentRegistry(Protocol):
+    """conda's list of environments."""
+
+    def add(self, prefix: Path) -> None:
+        """Put a prefix in.
+
+        Raises:
+            FileNotUsable: the list cannot be written.
+        """
+
+    def remove(self, prefix: Path) -> None:
+        """Take a prefix out.
+
+        Raises:
+            FileNotUsable: the list cannot be written.
+        """
+
+
+class SpaceProbe(Protocol):
+    """Knows sizes, before and after."""
+
+    def disk(self, folder: Path) -> Disk:
+        """What the filesystem that the folder is, or will be, on has left."""
+
+    def archives(
+        self, packages: Sequence[LockedPackage], *, measure: bool
+    ) -> Mapping[str, ArchiveFacts]:
+        """What is known of these archives, by address; quick, never raises.
+
+        `measure`: add up what cached packages unpack to, too; needed where they are copied.
+        """
+
+    def caches(self) -> tuple[Path, Path]:
+        """Where packages are unpacked: conda's, and wheels."""
+
+
+class BytecodeCompiler(Protocol):
+    """Writes `__pycache__` for packages that bring none."""
+
+    def compile(
+        self, prefix: Path, packages: Sequence[LockedPackage], *, wait: bool
+    ) -> Literal["compiled", "background", "skipped"]:
+        """Compile the modules of these packages, at once or by a process that stays behind."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["fakes.local_channel"]
+
 SHARED_CHANNELS = Path(
     os.environ.get("ENVFORGE_TEST_CHANNELS", Path(__file__).parents[2] / "shared" / "channels")
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from envforge.adapters.files import read_text, unusable, write_text
-from envforge.errors import InvalidFile, NoSuchEnvironment
+from envforge.errors import InvalidFile, InvalidValue, NoSuchEnvironment
 
 ENVIRONMENT_YML: Final = "environment.yml"
 VIRTUAL_PACKAGES_YML: Final = "virtual-packages.yml"
@@ -26,7 +26,12 @@ class Environments:
         self.root = root
 
     def names(self) -> tuple[str, ...]:
-        """Names of the folders that hold an environment.yml or a lock, sorted."""
+        """Names of the folders that hold an environment.yml or a lock, sorted.
+
+        Raises:
+            InvalidFile: a file is where the folder belongs.
+        """
+        self.check_root()
         if not self.root.is_dir():
             return ()
         return tuple(
@@ -38,6 +43,33 @@ class Environments:
             )
         )
 
+    def check_root(self) -> None:
+        """See that the root is a folder, or may become one.
+
+        Raises:
+            InvalidFile: something else is there.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise InvalidFile(
+                path=str(self.root),
+                mistakes=("a file is where the folder of environments belongs",),
+                remedy="name another folder with `--envs`, or move the file away",
+            )
+
+    def check_place(self, folder: Path) -> None:
+        """See, before there is anything to write, that nothing is in its way.
+
+        Raises:
+            InvalidFile: the root, or the folder itself, is something else.
+        """
+        self.check_root()
+        if folder.exists() and not folder.is_dir():
+            raise InvalidFile(
+                path=str(folder),
+                mistakes=("a file is where the environment's folder belongs",),
+                remedy="move it away, or choose another project name",
+            )
+
     def folder(self, name: str) -> Path:
         """Where an environment of this name lies, or will."""
         return self.root / name
@@ -46,11 +78,14 @@ class Environments:
         """Find a folder by its name, a unique beginning of it, or its path.
 
         Raises:
+            InvalidValue: an empty name, as an unset variable in a script gives it.
             NoSuchEnvironment: with the nearest names.
         """
+        if not env:
+            raise InvalidValue(what="environment", value=env, reason="is an empty name")
         as_path = Path(env)
         if as_path.name in FILES and as_path.is_file():
-            return as_path.parent
+            return as_path.parent.resolve()
         if ("/" in env or env == ".") and (
             (as_path / ENVIRONMENT_YML).exists() or (as_path / CONDA_LOCK_YML).exists()
         ):
@@ -58,7 +93,7 @@ class Environments:
         names = self.names()
         if env in names:
             return self.root / env
-        starting = [name for name in names if env and name.startswith(f"{env}-torch")]
+        starting = [name for name in names if name.startswith(f"{env}-torch")]
         if len(starting) == 1:
             return self.root / starting[0]
         nearest = starting or difflib.get_close_matches(env, names, n=3, cutoff=0.5)
@@ -82,17 +117,25 @@ class Environments:
         Raises:
             FileNotUsable: read-only, full, or something else is in the way.
         """
+        self.check_place(folder)
         if not folder.exists():
             self._write_new(folder, files)
             return True
-        if not folder.is_dir():
-            raise InvalidFile(
-                path=str(folder), mistakes=("a file is where the folder belongs",)
-            )
         changed = [name for name in files if self.read(folder, name) != files[name]]
         for name in sorted(changed, key=FILES.index):
             write_text(folder / name, files[name])
         return bool(changed)
+
+    def delete(self, folder: Path) -> None:
+        """Remove a folder with all that is in it.
+
+        Raises:
+            FileNotUsable: it may not be removed.
+        """
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise unusable(folder, error) from error
 
     def _write_new(self, folder: Path, files: Mapping[str, str]) -> None:
         aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")

@@ -15,6 +15,7 @@ from typing import Final
 
 from envforge.adapters.files import unusable
 from envforge.adapters.host_facts import module_names
+from envforge.adapters.prefix_reader import unlike_recorded
 from envforge.errors import InvalidFile
 from envforge.formats import conda_meta
 from envforge.model.prefix import InstalledPackage, PrefixState
@@ -32,13 +33,20 @@ _LARGE: Final = re.compile(
 """Packages whose shared objects are compared in size: those that a full disk cuts off."""
 
 
-def read_prefix(prefix: Path, *, state: PrefixState, environment: Mapping[str, str]) -> PrefixFacts:
+def read_prefix(
+    prefix: Path,
+    *,
+    state: PrefixState,
+    environment: Mapping[str, str],
+    every_file: bool = False,
+) -> PrefixFacts:
     """Everything verify needs of a prefix.
 
     Args:
         prefix: a directory; where `state` is ABSENT it is not looked at.
         state: how far its install is, by the install marker.
         environment: for the place of the user's own site-packages (`HOME`, `PYTHONUSERBASE`).
+        every_file: look at each file of each package, which takes some tenths of a second.
 
     Raises:
         FileNotUsable: it does not exist or may not be read.
@@ -64,6 +72,7 @@ def read_prefix(prefix: Path, *, state: PrefixState, environment: Mapping[str, s
         libraries=libraries,
         modules=module_names(str(site)) if site else frozenset(),
         damaged=tuple(sorted(_damaged(prefix, site, records, wheels), key=lambda d: d.path)),
+        unlike_recorded=unlike_recorded(prefix) if every_file else None,
         user_site=str(user_site) if user_site else None,
         user_packages=_user_packages(user_site) if user_site else (),
     )

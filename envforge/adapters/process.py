@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
 
+from envforge.adapters.locking import held
 from envforge.errors import ToolFailed, ToolMissing
 from envforge.ports import Completed
 
@@ -46,6 +47,7 @@ class RealProcesses:
                 encoding="utf-8",
                 errors="replace",
                 check=False,
+                pass_fds=held(),
             )
         except FileNotFoundError as error:
             if cwd is not None and not cwd.is_dir():
@@ -112,6 +114,7 @@ def converse(command: Sequence[str], *, env: Mapping[str, str]) -> Iterator[Chil
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
+            pass_fds=held(),
         ) as process,
     ):
         try:

@@ -26,7 +26,8 @@ KEYS: Final[Mapping[str, str]] = {
     "package-cache": "folder of unpacked packages, shared by all environments",
     "cache": "envforge's own cache: channel metadata, host Python packages",
     "mirror": "folder or address under which channels are found by their name",
-    "wheel-index": "`pytorch`, `site` or an address",
+    "wheel-index": "`auto`, `pytorch`, `site` or an address",
+    "timeout": "seconds to wait for a channel",
     "offline": "take nothing from the network",
     "link-scripts": "let packages run their post-link scripts",
 }
@@ -59,7 +60,8 @@ def load_settings(
         package_cache=_path(values.get("package-cache"), cwd) or _package_cache(conda, cache),
         cache=cache,
         mirror=_mirror(values.get("mirror"), cwd),
-        wheel_index=str(values.get("wheel-index", "pytorch")),
+        wheel_index=str(values.get("wheel-index", "auto")),
+        timeout=_seconds(values.get("timeout", 60)),
         offline=_flag("offline", values.get("offline", False)) or conda.offline,
         link_scripts=_flag("link-scripts", values.get("link-scripts", False)),
         conda=conda,
@@ -122,6 +124,18 @@ def _flag(key: str, value: object) -> bool:
         return text in _TRUE
     raise InvalidValue(
         what=f"setting `{key}`", value=str(value), reason="is neither true nor false"
+    )
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        seconds = -1.0
+    if seconds > 0:
+        return seconds
+    raise InvalidValue(
+        what="setting `timeout`", value=str(value), reason="is no number of seconds above 0"
     )
 
 

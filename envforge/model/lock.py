@@ -29,7 +29,7 @@ class LockedPackage:
     md5: str = ""
     """Conda only; conda-lock refuses entries without it."""
     depends: tuple[str, ...] = ()
-    """`name version build` match specs (conda), `name specifier` (pip), virtual packages included."""
+    """`name version build` (conda), `name specifier` (pip); virtual packages included."""
     constrains: tuple[str, ...] = ()
     """Not kept in conda-lock.yml, so empty after reading one."""
     size: int | None = None

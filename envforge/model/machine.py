@@ -30,6 +30,11 @@ class Driver:
     cuda: CudaVersion | None = None
     """The newest CUDA it supports by its own word (cuDriverGetVersion); None: not asked."""
 
+    @property
+    def label(self) -> str:
+        """`driver 535.104.05`, for sentences."""
+        return f"driver {self.version}" if self.version else "a driver of unknown version"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

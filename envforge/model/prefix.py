@@ -45,7 +45,7 @@ class InstallRecord:
     complete: bool
     """False from before the first change until after the last."""
     environment: str = ""
-    """Name of the environment it was installed for: how `--prefix` installs are found again."""
+    """Folder of the lock it was installed from: how `--prefix` installs are found again."""
     variables: tuple[str, ...] = ()
     """Names of the activation variables that the lock brought, sorted; others are the user's."""
     wheels: Mapping[str, str] = field(default_factory=dict)

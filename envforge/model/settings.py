@@ -39,8 +39,8 @@ class Settings:
     """envforge's own cache: repodata, host Python packages."""
     mirror: str | None = None
     """`--mirror`: a folder or address under which channels are found by their name."""
-    wheel_index: str = "pytorch"
-    """`pytorch`, `site` or an address; see `Request.wheel_index`."""
+    wheel_index: str = "auto"
+    """`auto`, `pytorch`, `site` or an address; see `Request.wheel_index`."""
     offline: bool = False
     """Take nothing from the network: caches and folders only."""
     timeout: float = 60.0

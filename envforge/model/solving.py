@@ -24,7 +24,7 @@ def without_credentials(address: str) -> str:
     if parts.scheme not in {"http", "https"}:
         return address.rstrip("/")
     place = parts.netloc.rpartition("@")[2]
-    path = _TOKEN.sub("", parts.path, count=1).rstrip("/")
+    path = _TOKEN.sub("", parts.path).rstrip("/")
     return urlunsplit((parts.scheme, place, path, "", ""))
 
 

@@ -71,8 +71,9 @@ class Request:
     channels: tuple[str, ...] = ()
     """`--channel`: searched before the source's own, by name or address."""
     platforms: tuple[Platform, ...] = ("linux-64",)
-    wheel_index: str = "pytorch"
-    """`pytorch` (its index for the CUDA), `site` (what pip is configured with), or an address."""
+    wheel_index: str = AUTO
+    """`pytorch` (its index for the CUDA), `site` (what pip is configured with), an address, or
+    `auto`: `site` where pip is told of find-links or extra indexes, else `pytorch`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

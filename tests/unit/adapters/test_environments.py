@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envforge.adapters.environments import Environments
-from envforge.errors import FileNotUsable, InvalidFile, NoSuchEnvironment
+from envforge.errors import InvalidFile, NoSuchEnvironment
 
 FILES = {"environment.yml": "e", "virtual-packages.yml": "v", "conda-lock.yml": "l"}
 
@@ -61,8 +61,10 @@ def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     root = tmp_path / "file"
     root.write_text("in the way")
 
-    with pytest.raises(FileNotUsable):
+    with pytest.raises(InvalidFile, match="where the folder of environments belongs"):
         Environments(root).write(root / "env", FILES)
+    with pytest.raises(InvalidFile, match="where the folder of environments belongs"):
+        Environments(root).names()
 
     assert root.read_text() == "in the way"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -71,5 +73,5 @@ def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
 def test_a_file_in_place_of_the_folder_is_refused(environments: Environments) -> None:
     (environments.root / "x").write_text("")
 
-    with pytest.raises(InvalidFile, match="a file is where the folder belongs"):
+    with pytest.raises(InvalidFile, match="a file is where the environment's folder belongs"):
         environments.write(environments.root / "x", FILES)

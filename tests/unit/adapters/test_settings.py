@@ -20,7 +20,7 @@ def test_defaults_are_where_conda_looks(tmp_path: Path) -> None:
     assert found.envs_folder == tmp_path / "envs"
     assert found.prefixes == tmp_path / "home" / ".conda" / "envs"
     assert found.package_cache == tmp_path / "home" / ".cache" / "envforge" / "pkgs"
-    assert found.wheel_index == "pytorch"
+    assert found.wheel_index == "auto"
     assert not found.offline
 
 
@@ -62,7 +62,9 @@ def test_broken_toml_is_named(tmp_path: Path) -> None:
         settings(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "meant"), [("1", True), ("yes", True), ("0", False), ("off", False)])
+@pytest.mark.parametrize(
+    ("text", "meant"), [("1", True), ("yes", True), ("0", False), ("off", False)]
+)
 def test_flags(tmp_path: Path, text: str, meant: bool) -> None:
     assert settings(tmp_path, ENVFORGE_OFFLINE=text).offline is meant
 
