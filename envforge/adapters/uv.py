@@ -59,8 +59,10 @@ class Uv:
             ToolFailed: it takes longer than an hour.
         """
         options = ["--no-progress", "--color", "never", *(["--offline"] if self.offline else [])]
+        if "uninstall" not in arguments[:2]:  # it knows no indexes, and refuses to hear of them
+            options += uv_arguments(self.settings)
         done = self.processes.run(
-            [self.program or _find(), *arguments, *options, *uv_arguments(self.settings)],
+            [self.program or _find(), *arguments, *options],
             env={**self.variables(), **(extra or {})},
             timeout=3600,
             cwd=cwd,

@@ -403,6 +403,15 @@ def test_only_what_is_named_is_removed(world: World, prefix: Path) -> None:
     assert (packages_of(prefix) / "beta").is_dir()
 
 
+def test_removing_works_where_pip_is_told_of_no_index(world: World, prefix: Path) -> None:
+    """uv refuses `--no-index` on `uninstall`."""
+    UvInstaller(world.uv()).install(tuple(world.resolve(requirements=("alpha",)).values()), prefix)
+
+    UvInstaller(world.uv(no_index=True)).install((), prefix, remove=("alpha",))
+
+    assert not list(packages_of(prefix).glob("alpha-*"))
+
+
 def test_packages_of_conda_are_not_touched(world: World, prefix: Path) -> None:
     wheels = tuple(world.resolve(requirements=("alpha",)).values())
     installer = UvInstaller(world.uv())

@@ -69,7 +69,8 @@ def test_the_order_is_that_of_the_host() -> None:
     """For the running interpreter, packaging's own list has the same manylinux order."""
     python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     ours = [str(tag) for tag in target_tags("linux-64", python, "2.28")]
-    theirs = [str(tag) for tag in sys_tags()]
+    # Where plain `linux_x86_64` stands has changed between versions of packaging.
+    theirs = [str(tag) for tag in sys_tags() if "-linux_" not in str(tag)]
     common = [tag for tag in theirs if tag in set(ours)]
 
     assert common == [tag for tag in ours if tag in set(theirs)]
