@@ -318,13 +318,12 @@ class NotEnoughSpace(InstallError):
 
 
 def _amount(number: int, resource: str) -> str:
-    if not resource.endswith("bytes"):
-        return f"{number} {resource}"
-    kind = resource.removesuffix("bytes")
+    name = resource.removeprefix("quota ")
+    of_quota = " of quota" if name != resource else ""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= size:
-            return f"{number / size:.1f} {kind}{unit}"
-    return f"{number} {resource}"
+        if name == "bytes" and number >= size:
+            return f"{number / size:.1f} {unit}{of_quota}"
+    return f"{number} {name}{of_quota}"
 
 
 @dataclass(eq=False)

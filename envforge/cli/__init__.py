@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 import click
@@ -35,12 +36,25 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 _MODULES: Final = {"list": "list_"}
 """Where a module cannot bear the command's name."""
 
-_BUG = """\
+_BUG: Final = """\
 this is a bug in envforge: please report it with the text above and the command that was run"""
+_READER_GONE: Final = 141
+"""What a shell reports of a program that wrote to a closed pipe: 128 and SIGPIPE."""
 
 
 class Commands(click.Group):
     """Finds commands by the table, and turns errors into exit codes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click; notes first whether errors are to be JSON, since parsing may be what fails.
+
+        What stands behind `--`, or in a command that `run` is given, is not for us.
+        """
+        from envforge.cli.failure import AS_JSON
+
+        ours = [*takewhile("--".__ne__, args)]
+        ctx.meta[AS_JSON] = "--json" in ours and "run" not in ours[:1]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order of the table."""
@@ -66,9 +80,10 @@ class Commands(click.Group):
             from difflib import get_close_matches
 
             nearest = get_close_matches(args[0], COMMANDS, n=2, cutoff=0.5)
-            if nearest:
-                error.message += f" Did you mean {' or '.join(repr(name) for name in nearest)}?"
-            raise
+            if not nearest:
+                raise
+            meant = " or ".join(repr(name) for name in nearest)
+            raise click.UsageError(f"{error.message} Did you mean {meant}?", ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections from the table."""
@@ -79,18 +94,29 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an expected failure ends with its exit code."""
-        from envforge.cli.failure import show_error
+        from envforge.cli.failure import show_error, wants_json
 
+        # https://no-color.org; click 8 leaves that, and what a terminal can do, to programs
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except EnvforgeError as error:
             show_error(error)
             ctx.exit(error.exit_code)
         except click.UsageError as error:
-            if not _wants_json():
+            if not wants_json():
                 raise
             show_error(error)
             ctx.exit(2)
+        except (BrokenPipeError, SystemExit) as error:
+            # rich ends the program itself, with the status that says "checks found problems".
+            if not isinstance(error, BrokenPipeError) and not isinstance(
+                error.__context__, BrokenPipeError
+            ):
+                raise
+            _drop_output()
+            ctx.exit(_READER_GONE)
 
 
 @click.group(
@@ -100,12 +126,12 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, message="envforge %(version)s")
 def cli() -> None:
-    r"""Conda environments for PyTorch: reproducible, on the right GPU build, checked.
+    """Conda environments for PyTorch: reproducible, on the right GPU build, checked.
 
     \b
     envforge create nlp-bert --torch 2.0.1 --cuda 11.8
     envforge run nlp-bert-torch20-cu118 -- python train.py
-    """
+    """  # noqa: D301 - click reads the backspace
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -113,22 +139,12 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         status = cli.main(args=args, prog_name="envforge", standalone_mode=False)
         leave(status if isinstance(status, int) else 0)
-    except click.exceptions.Exit as done:
-        leave(done.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("interrupted\n")
         leave(130)
     except click.ClickException as error:
         error.show()
         leave(error.exit_code)
-    except EnvforgeError as error:
-        from envforge.cli.failure import show_error
-
-        show_error(error)
-        leave(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        leave(141)
     except Exception:  # noqa: BLE001 - the last line of defence: a bug keeps its traceback
         import traceback
 
@@ -149,7 +165,7 @@ def leave(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
-        status = status or 141
+        status = status or _READER_GONE
     coverage = sys.modules.get("coverage")
     if coverage is not None:  # a measured run: what it saw is saved at exit, which is left out
         running = coverage.Coverage.current()
@@ -159,5 +175,6 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def _wants_json() -> bool:
-    return "--json" in sys.argv[1:]
+def _drop_output() -> None:
+    """Nobody reads standard output any more, so flushing it at exit must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

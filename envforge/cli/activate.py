@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     type=click.Choice(["bash", "zsh", "fish", "powershell"]),
     help="For which shell. [from $SHELL]",
 )
-@options.prefix_option
+@options.installed_prefix_option
 @options.forge_options
 def command(forge: Forge, *, env: str, shell: str | None, prefix: Path | None) -> None:
     """Print shell code that activates ENV; `deactivate_envforge` undoes it.
@@ -29,5 +29,5 @@ def command(forge: Forge, *, env: str, shell: str | None, prefix: Path | None) -
     bash, zsh:   eval "$(envforge activate ENV)"
     fish:        envforge activate ENV --shell fish | source
     PowerShell:  envforge activate ENV --shell powershell | Out-String | Invoke-Expression
-    """
+    """  # noqa: D301 - click reads the backspace
     click.echo(forge.activate(env, shell=shell, prefix=prefix), nl=False)

@@ -15,7 +15,7 @@ def command(ctx: click.Context, shell: str) -> None:
     bash:  echo 'eval "$(envforge completion bash)"' >> ~/.bashrc
     zsh:   echo 'eval "$(envforge completion zsh)"' >> ~/.zshrc
     fish:  envforge completion fish > ~/.config/fish/completions/envforge.fish
-    """
+    """  # noqa: D301 - click reads the backspace
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)

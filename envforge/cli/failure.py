@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict, is_dataclass
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
 
 import click
 
 from envforge.errors import EnvforgeError
 
-SCHEMA = "envforge.error/1"
+SCHEMA: Final = "envforge.error/1"
+AS_JSON: Final = "envforge.as_json"
+"""Key in click's `meta`: whether the command line asked for JSON."""
 
 
 def show_error(error: EnvforgeError | click.UsageError) -> None:
     """Print what happened and the remedy, in the form the command line asked for."""
-    if _wants_json():
+    if wants_json():
         click.echo(json.dumps(error_document(error), indent=2, default=str))
         return
     label = click.style("error:", fg="red", bold=True)
@@ -35,20 +36,24 @@ def error_document(error: EnvforgeError | click.UsageError) -> dict[str, Any]:
             "exit_code": error.exit_code,
             "message": _message(error),
             "hint": getattr(error, "hint", None),
-            "facts": asdict(error) if is_dataclass(error) and not isinstance(error, type) else {},
+            "facts": _facts(error),
         },
     }
+
+
+def _facts(error: Exception) -> dict[str, Any]:
+    return (
+        {item.name: getattr(error, item.name) for item in fields(error)}
+        if is_dataclass(error)
+        else {}
+    )
 
 
 def _message(error: EnvforgeError | click.UsageError) -> str:
     return str(error) if isinstance(error, EnvforgeError) else error.format_message()
 
 
-def _wants_json() -> bool:
+def wants_json() -> bool:
+    """Whether the command line that is being carried out asked for JSON."""
     context = click.get_current_context(silent=True)
-    inner = context
-    while inner is not None:
-        if inner.params.get("as_json"):
-            return True
-        inner = inner.parent
-    return "--json" in sys.argv[1:]
+    return context is not None and bool(context.meta.get(AS_JSON))

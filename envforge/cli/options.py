@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from envforge.errors import EnvforgeError
 from envforge.model.machine import PLATFORMS
 from envforge.model.spec import SOURCES
 
@@ -52,8 +53,8 @@ def make_forge(overrides: dict[str, Any], verbosity: int = 0) -> Forge:
     from envforge.cli.progress import reporter_for
     from envforge.forge import Forge
 
-    if verbosity > 1:
-        logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+    level = logging.DEBUG if verbosity > 1 else logging.ERROR
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     return Forge(reporter=reporter_for(verbosity), overrides=overrides)
 
 
@@ -90,7 +91,9 @@ _REQUEST = (
         help="Lock for it. Repeatable. [this machine's]",
     ),
     click.option(
-        "--wheel-index", metavar="I", help="pytorch, site (as pip is configured) or an address."
+        "--wheel-index",
+        metavar="I",
+        help="pytorch, site (as pip is configured), an address. [auto]",
     ),
     click.option("--driver", metavar="V", help="Judge for this driver instead of this machine's."),
     click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="... and this GPU, H200."),
@@ -114,6 +117,9 @@ dry_run_option = click.option(
 prefix_option = click.option(
     "--prefix", type=click.Path(path_type=Path), help="Install here. [conda's envs_dirs/NAME]"
 )
+installed_prefix_option = click.option(
+    "--prefix", type=click.Path(path_type=Path), help="Where ENV is installed. [found]"
+)
 
 
 def complete_environment(
@@ -122,12 +128,18 @@ def complete_environment(
     """Names of the environments in `--envs`, for shell completion."""
     from click.shell_completion import CompletionItem
 
-    forge = make_forge({"envs": ctx.params.get("envs")}, -1)
+    try:
+        forge = make_forge({"envs": ctx.params.get("envs")}, -1)
+    except EnvforgeError:  # broken settings: every command says so, a half-typed one must not
+        return []
     return [CompletionItem(name) for name in forge.names() if name.startswith(incomplete)]
 
 
 def environment_argument(*, required: bool = True) -> Callable[[F], F]:
     """The ENV argument: a name in `--envs`, or the path of a folder."""
     return click.argument(
-        "env", required=required, shell_complete=complete_environment, metavar="ENV"
+        "env",
+        required=required,
+        shell_complete=complete_environment,
+        metavar="ENV" if required else "[ENV]",
     )

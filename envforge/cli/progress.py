@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 import click
+
+from envforge.cli.render import size
 
 
 class PlainReporter:
@@ -115,18 +118,11 @@ class LiveReporter(PlainReporter):
 
 
 def _amount(number: int, unit: str) -> str:
-    if unit != "bytes":
-        return f"{number} {unit}".strip()
-    for name, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= size:
-            return f"{number / size:.1f} {name}"
-    return f"{number} B"
+    return size(number) if unit == "bytes" else f"{number} {unit}".strip()
 
 
 def reporter_for(verbosity: int) -> PlainReporter:
     """The reporter that suits stderr: live in a terminal that can move its cursor."""
-    import os
-
     if verbosity >= 0 and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveReporter(verbosity)
     return PlainReporter(verbosity=verbosity)

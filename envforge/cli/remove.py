@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @options.environment_argument()
-@options.prefix_option
+@options.installed_prefix_option
 @click.option("--folder", is_flag=True, help="Remove the folder with the lock, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @options.dry_run_option
@@ -32,7 +32,8 @@ def command(
         click.echo(f"{'would remove' if dry_run else 'remove'} {path}", err=not dry_run)
     if dry_run:
         return
-    if not yes:
-        click.confirm("Remove?", abort=True, err=True)
+    if not yes and not click.confirm("Remove?", err=True):
+        click.echo("nothing was removed")
+        return
     forge.remove(env, prefix=prefix, folder=folder)
     click.echo(f"removed {env}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from envforge.model.changes import describe_changes
 from envforge.model.cuda import accelerator_name
 from envforge.model.lock import Lock, Target
 from envforge.model.prefix import InstallPlan, InstallResult, PrefixState
@@ -18,26 +18,14 @@ from envforge.model.results import CreateResult, EnvironmentInfo, LockResult, Pl
 if TYPE_CHECKING:
     from envforge.model.template import Template
 
-_SHOWN = 12
-"""Changes listed one by one; more are counted."""
-
 
 def as_json(command: str, document: Mapping[str, Any]) -> str:
     """A document that names its schema and version first."""
     return json.dumps(
         {"schema": f"envforge.{command}/1", **document},
         indent=2,
-        default=_plain,
         ensure_ascii=False,
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, PrefixState):
-        return value.value
-    if isinstance(value, (Path, object)):
-        return str(value)
-    raise TypeError(type(value))
 
 
 # --- documents ------------------------------------------------------------------------------
@@ -57,7 +45,7 @@ def lock_document(result: LockResult) -> dict[str, Any]:
     return {
         "name": result.name,
         "folder": str(result.folder),
-        "written": result.written,
+        "outcome": result.outcome,
         "target": target_document(result.lock.target),
         "packages": _counts(result.lock),
         "notes": list(result.notes),
@@ -107,6 +95,7 @@ def install_document(result: InstallResult) -> dict[str, Any]:
         "downloaded": result.downloaded,
         "bytecode": result.bytecode,
         "seconds": round(result.seconds, 3),
+        "skipped_scripts": list(result.skipped_scripts),
     }
 
 
@@ -151,14 +140,14 @@ def show_locked(result: LockResult) -> None:
     counts = ", ".join(
         f"{count} packages for {name}" for name, count in _counts(result.lock).items()
     )
-    verb = "locked" if result.written else ("unchanged" if result.files else "would lock")
+    verb = {"written": "locked", "unchanged": "unchanged", "planned": "would lock"}[result.outcome]
     click.echo(f"{_good(verb)} {result.folder}: {counts}")
     if target is not None:
         click.echo(f"  {describe_target(target)}")
 
 
 def describe_target(target: Target) -> str:
-    """`torch 2.0.1 · CUDA 11.8 · cuDNN 8.7.0 · python 3.10.20 · from pytorch · driver 450.80.02+`."""
+    """`torch 2.0.1, CUDA 11.8, cuDNN 8.7.0, python 3.10.20, from pytorch, driver 450.80.02+`."""
     parts = [f"torch {target.torch}", accelerator_name(target.cuda)]
     if target.cudnn:
         parts.append(f"cuDNN {target.cudnn}")
@@ -174,34 +163,13 @@ def show_planned(planned: PlannedInstall) -> None:
     """What an install would do, before it does."""
     forecast = planned.forecast
     click.echo(f"would install into {planned.prefix} ({planned.state.value})")
-    for line in plan_lines(planned.plan):
+    for line in describe_changes(planned.plan):
         click.echo(f"  {line}")
     unknown = f" ({forecast.estimated} sizes estimated)" if forecast.estimated else ""
     click.echo(
         f"  download {size(forecast.download_bytes)}, cache {size(forecast.cache_bytes)},"
         f" prefix {size(forecast.prefix_bytes)}, {forecast.inodes} files{unknown}"
     )
-
-
-def plan_lines(plan: InstallPlan) -> list[str]:
-    """The transaction, one change a line, shortened where it is long."""
-    if plan.is_empty:
-        return [f"nothing to do: {plan.keep} packages are as locked"]
-    lines = [f"+ {item.name} {item.version} {item.build}".rstrip() for item in plan.add]
-    lines += [
-        f"~ {new.name} {_move(old.version, old.build, new.version, new.build)}"
-        for old, new in plan.change
-    ]
-    lines += [f"- {item.name} {item.version}" for item in plan.remove]
-    if len(lines) > _SHOWN:
-        lines = [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN} more changes"]
-    return [*lines, f"{plan.keep} packages stay"] if plan.keep else lines
-
-
-def _move(old: str, old_build: str, new: str, new_build: str) -> str:
-    if old != new:
-        return f"{old} -> {new}"
-    return f"{old} {old_build} -> {new_build}" if old_build != new_build else f"{new} (repaired)"
 
 
 def show_installed(result: InstallResult) -> None:
@@ -236,7 +204,7 @@ def show_created(result: CreateResult) -> None:
         from envforge.cli import render_report
 
         render_report.show((result.report,), as_json=False)
-    if result.install is not None:
+    if result.install is not None and (result.report is None or result.report.passed):
         click.echo(f"next: envforge run {result.name} -- python")
 
 

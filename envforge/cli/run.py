@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@options.prefix_option
+@options.installed_prefix_option
 @options.forge_options
 @options.environment_argument()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, required=True, metavar="-- CMD...")
@@ -23,4 +23,7 @@ def command(forge: Forge, *, env: str, arguments: tuple[str, ...], prefix: Path 
 
     The command takes this process's place, so signals and the terminal are its own.
     """
-    forge.run(env, arguments, prefix=prefix)
+    program = arguments[1:] if arguments[0] == "--" else arguments
+    if not program:
+        raise click.UsageError("Missing argument '-- CMD...'.")
+    forge.run(env, program, prefix=prefix)

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 @options.forge_options
 def command(forge: Forge, *, name: str | None, as_json: bool) -> None:
     """List the environments to start from, or show the packages of NAME."""
-    templates = forge.templates()
-    chosen = [forge.template(name)] if name else list(templates)
+    chosen = (forge.template(name),) if name else forge.templates()
     if as_json:
         click.echo(render.as_json("templates", {"templates": [asdict(item) for item in chosen]}))
     elif name:

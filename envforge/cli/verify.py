@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options
+from envforge.cli import options, render_report
 from envforge.model.finding import LEVELS, Level
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--list", "list_checks", is_flag=True, help="Show the table of checks.")
 @click.option("--require-gpu", is_flag=True, help="Fail when no GPU can be tried.")
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds a probe.")
-@options.prefix_option
+@options.installed_prefix_option
 @options.json_option
 @options.forge_options
 @click.pass_context
@@ -45,8 +45,6 @@ def command(
     Without ENV: all environments in --envs that are installed. Exit status 1 when a
     check found a problem.
     """
-    from envforge.cli import render_report
-
     if list_checks:
         render_report.show_checks(forge.checks(), as_json=as_json)
         return

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from envforge import matrix
 from envforge.errors import InvalidValue
 from envforge.forge.workplace import Workplace, this_platform
+from envforge.formats import conda_spec
 from envforge.model.choice import Choice
 from envforge.model.cuda import CPU, CudaVersion
 from envforge.model.machine import PLATFORMS, Machine
@@ -22,6 +24,7 @@ from envforge.model.spec import (
     check_project_name,
     environment_name,
 )
+from envforge.solve.wheel_index import torch_index_url
 
 _OPTIONS: Final = {
     "packages": "--with",
@@ -63,16 +66,16 @@ def make_request(
     """
     return Request(
         project=check_project_name(project),
-        torch=(torch or LATEST).strip().removeprefix("v"),
+        torch=LATEST if torch is None else torch.strip().removeprefix("v"),
         cuda=_cuda(cuda),
-        python=python.strip() if python else None,
-        packages=tuple(packages),
-        template=template,
+        python=None if python is None else python.strip(),
+        packages=tuple(_spec(item) for item in packages),
+        template=None if template is None else _template(template),
         source=_one_of("source", source, (AUTO, *SOURCES)),
-        channels=tuple(channels),
+        channels=tuple(_channel(item) for item in channels),
         platforms=tuple(_one_of("platform", item, PLATFORMS) for item in platforms)
         or (this_platform(),),
-        wheel_index=wheel_index or workplace.settings.wheel_index,
+        wheel_index=_wheel_index(workplace, wheel_index),
     )
 
 
@@ -83,6 +86,33 @@ def _cuda(given: str | CudaVersion | None) -> CudaVersion | Literal["auto"] | No
     if text == AUTO:
         return AUTO
     return None if text in {CPU, "none"} else CudaVersion.parse(text)
+
+
+def _spec(text: str) -> str:
+    conda_spec.parse(text)  # a slip is told before anything is decided
+    return text
+
+
+def _template(name: str) -> str:
+    from envforge.forge.starting import load_template
+
+    return load_template(name).name
+
+
+def _channel(text: str) -> str:
+    """A channel as files hold it: folders by their `file:` address."""
+    if not text or any(char.isspace() for char in text):
+        raise InvalidValue(what="channel", value=text, reason="is neither a name nor an address")
+    if text.startswith(("/", "./", "../", "~")):
+        return Path(text).expanduser().resolve().as_uri()
+    return text
+
+
+def _wheel_index(workplace: Workplace, given: str | None) -> str:
+    index = workplace.settings.wheel_index if given is None else given.strip()
+    if index != AUTO:
+        torch_index_url(index, CPU)  # a slip is told though the source may turn out another
+    return index
 
 
 def _one_of(what: str, value: Any, allowed: Sequence[Any]) -> Any:

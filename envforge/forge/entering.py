@@ -19,7 +19,7 @@ _OTHER_NAMES = {"sh": "bash", "dash": "bash", "ksh": "bash", "pwsh": "powershell
 
 def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path | None) -> None:
     """Replace this process by a command in the environment."""
-    place = usable_prefix(workplace, _name(workplace, env, prefix), prefix)
+    place = usable_prefix(workplace, _folder(workplace, env, prefix), prefix)
     variables = activation_scripts.run_environment(
         place, workplace.settings.environment, workplace.processes
     )
@@ -35,7 +35,7 @@ def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path 
 
 def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path | None) -> str:
     """Shell code for `eval`."""
-    place = usable_prefix(workplace, _name(workplace, env, prefix), prefix)
+    place = usable_prefix(workplace, _folder(workplace, env, prefix), prefix)
     named = shell or Path(workplace.settings.environment.get("SHELL") or "bash").name
     named = _OTHER_NAMES.get(named, named)
     if named not in SHELLS:
@@ -48,8 +48,8 @@ def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path 
     return activation_scripts.activate(place, named)
 
 
-def _name(workplace: Workplace, env: str, prefix: Path | None) -> str:
-    return env if prefix is not None else workplace.environments.locate(env).name
+def _folder(workplace: Workplace, env: str, prefix: Path | None) -> Path:
+    return Path(env) if prefix is not None else workplace.environments.locate(env)
 
 
 def _nearest_program(program: str, prefix: Path, env: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import InvalidValue, StaleLock
-from envforge.forge import locating, locking
+from envforge.forge import folders, locating, locking, preparing
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats import conda_spec
 from envforge.install import install as installs
@@ -36,16 +36,26 @@ def check_platform(platforms: Sequence[Platform]) -> None:
         )
 
 
+def check_place(workplace: Workplace, name: str, prefix: Path | None) -> None:
+    """Refuse a place that something else takes, before anything is solved.
+
+    Raises:
+        BrokenPrefix: a file, or a folder that is no environment.
+    """
+    folder = workplace.environments.folder(name)
+    read_state(locating.prefix_of(workplace, folder, prefix))
+
+
 def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: bool = False) -> Lock:
     """The lock to install from; a stale one is made anew, unless that is ruled out.
 
     Raises:
         StaleLock: it is not current (or not there), and `locked` or `dry_run` forbid to solve.
     """
-    lock = locking.read_lock(workplace, path)
+    lock = folders.read_lock(workplace, path)
     if lock is not None and not (path / ENVIRONMENT_YML).exists():
         return lock  # a lock alone is enough to install from
-    folder = locking.read_folder(workplace, path)
+    folder = folders.read_folder(workplace, path)
     if not folder.stale and lock is not None:
         return lock
     if locked or dry_run:
@@ -88,7 +98,7 @@ def plan_removal(
 ) -> tuple[Path, ...]:
     """The directories that `remove` deletes."""
     path = workplace.environments.locate(env)
-    place = locating.prefix_of(workplace, path.name, prefix)
+    place = locating.prefix_of(workplace, path, prefix)
     found = () if read_state(place) is PrefixState.ABSENT else (place,)
     return (*found, path) if folder else found
 
@@ -106,7 +116,7 @@ def remove(workplace: Workplace, env: str, *, prefix: Path | None, folder: bool)
 
 def variables_of(lock: Lock) -> dict[str, str]:
     """What activation sets, as the lock holds it."""
-    variables: dict[str, str] = json.loads(lock.metadata.get(locking.VARIABLES, "{}"))
+    variables: dict[str, str] = json.loads(lock.metadata.get(preparing.VARIABLES, "{}"))
     return variables
 
 
@@ -123,9 +133,9 @@ def _request(
         )
     return installs.InstallRequest(
         lock=lock,
-        environment=name,
+        environment=str(folder.absolute()),
         platform=platform,
-        prefix=locating.prefix_of(workplace, name, prefix),
+        prefix=locating.prefix_of(workplace, folder, prefix),
         variables=variables_of(lock),
         requested=_requested(workplace, folder),
     )
@@ -135,5 +145,5 @@ def _requested(workplace: Workplace, folder: Path) -> tuple[str, ...]:
     """The conda specs of environment.yml, for conda's history; none where there is no file."""
     if not (folder / ENVIRONMENT_YML).exists():
         return ()
-    spec = locking.read_folder(workplace, folder).document.spec
+    spec = folders.read_folder(workplace, folder).document.spec
     return tuple(conda_spec.format_conda(item) for item in spec.conda())

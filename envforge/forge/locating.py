@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,43 +13,53 @@ from envforge.forge.workplace import Workplace
 from envforge.model.prefix import PrefixState
 
 
-def default_prefix(workplace: Workplace, name: str) -> Path:
+def default_prefix(workplace: Workplace, folder: Path) -> Path:
     """Where `conda activate NAME` finds it."""
-    return workplace.settings.prefixes / name
+    return workplace.settings.prefixes / folder.name
 
 
-def find_prefix(workplace: Workplace, name: str) -> Path | None:
-    """The prefix of an environment: the usual one, else a registered one that bears its name."""
-    return next(_candidates(workplace, name), None)
+def find_prefix(workplace: Workplace, folder: Path) -> Path | None:
+    """The prefix of an environment: a registered one made from this folder, else the usual one.
+
+    The marker in a prefix names the folder it was made from, so that folders of one name (two
+    clones of a repository) each find their own. A folder that has moved finds what bears its
+    name, and whose old folder is gone.
+    """
+    return next(_candidates(workplace, folder.absolute()), None)
 
 
-def _candidates(workplace: Workplace, name: str) -> Iterator[Path]:
-    usual = default_prefix(workplace, name)
+def _candidates(workplace: Workplace, folder: Path) -> Iterator[Path]:
+    records = {
+        prefix: record.environment
+        for prefix in reversed(conda_registry.registered(workplace.settings.home))
+        if (record := read_record(prefix)) is not None
+    }
+    yield from (prefix for prefix, made_from in records.items() if made_from == str(folder))
+    usual = default_prefix(workplace, folder)
     if (usual / "conda-meta").is_dir():
         yield usual
-    for prefix in conda_registry.registered(workplace.settings.home):
-        record = read_record(prefix)
-        if record is not None and record.environment == name and prefix != usual:
+    for prefix, made_from in records.items():
+        if Path(made_from).name == folder.name and not Path(made_from).is_dir():
             yield prefix
 
 
-def prefix_of(workplace: Workplace, name: str, given: Path | None) -> Path:
+def prefix_of(workplace: Workplace, folder: Path, given: Path | None) -> Path:
     """Where to install, or where it is: what was given counts; always absolute.
 
     A relative prefix would end in the first line of every script (py-rattler 0.28).
     """
     if given is not None:
-        return given.expanduser().absolute()
-    return find_prefix(workplace, name) or default_prefix(workplace, name).absolute()
+        return Path(os.path.abspath(given.expanduser()))  # noqa: PTH100 - also takes `..` out
+    return find_prefix(workplace, folder) or default_prefix(workplace, folder).absolute()
 
 
-def usable_prefix(workplace: Workplace, name: str, given: Path | None) -> Path:
+def usable_prefix(workplace: Workplace, folder: Path, given: Path | None) -> Path:
     """A prefix that may be entered.
 
     Raises:
         BrokenPrefix: nothing is installed, or an install was interrupted.
     """
-    prefix = prefix_of(workplace, name, given)
+    prefix = prefix_of(workplace, folder, given)
     state = read_state(prefix)
     if state in {PrefixState.INSTALLED, PrefixState.FOREIGN}:
         return prefix
@@ -57,5 +68,5 @@ def usable_prefix(workplace: Workplace, name: str, given: Path | None) -> Path:
         PrefixState.INCOMPLETE: "an install of it was interrupted",
     }
     raise BrokenPrefix(
-        prefix=str(prefix), reason=reasons[state], remedy=f"`envforge install {name}`"
+        prefix=str(prefix), reason=reasons[state], remedy=f"`envforge install {folder.name}`"
     )

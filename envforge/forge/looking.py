@@ -6,8 +6,8 @@ from pathlib import Path
 
 from envforge.adapters.environments import ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_record, read_state
-from envforge.errors import EnvforgeError
-from envforge.forge import installing, locating, locking
+from envforge.errors import EnvforgeError, InvalidFile
+from envforge.forge import folders, installing, locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.install.plan import lock_digest
 from envforge.model.lock import Lock
@@ -21,8 +21,15 @@ def info(workplace: Workplace, name: str) -> EnvironmentInfo:
     try:
         return read_info(workplace, path)
     except EnvforgeError as error:
-        first = str(error).splitlines()[0]
-        return EnvironmentInfo(name=name, folder=path, lock=None, problem=first)
+        return EnvironmentInfo(name=name, folder=path, lock=None, problem=_in_short(error))
+
+
+def _in_short(error: EnvforgeError) -> str:
+    """One line: which of the files, and its first mistake."""
+    if not isinstance(error, InvalidFile):
+        return str(error).splitlines()[0]
+    more = f" (and {len(error.mistakes) - 1} more)" if len(error.mistakes) > 1 else ""
+    return f"{Path(error.path).name}: {error.mistakes[0]}{more}"
 
 
 def read_info(workplace: Workplace, path: Path) -> EnvironmentInfo:
@@ -32,7 +39,7 @@ def read_info(workplace: Workplace, path: Path) -> EnvironmentInfo:
         InvalidFile, FileNotUsable: its files cannot be read.
     """
     lock, stale = _lock(workplace, path)
-    prefix = locating.find_prefix(workplace, path.name)
+    prefix = locating.find_prefix(workplace, path)
     return EnvironmentInfo(
         name=path.name,
         folder=path,
@@ -47,8 +54,8 @@ def read_info(workplace: Workplace, path: Path) -> EnvironmentInfo:
 def _lock(workplace: Workplace, path: Path) -> tuple[Lock | None, tuple[str, ...]]:
     """The lock and why it is stale; one that lies there alone has nothing to be stale against."""
     if workplace.environments.read(path, ENVIRONMENT_YML) is None:
-        return locking.read_lock(workplace, path), ()
-    folder = locking.read_folder(workplace, path)
+        return folders.read_lock(workplace, path), ()
+    folder = folders.read_folder(workplace, path)
     return folder.lock, folder.stale if folder.lock else ()
 
 

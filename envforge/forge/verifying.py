@@ -13,7 +13,7 @@ from envforge.adapters.prefix_facts import read_prefix
 from envforge.adapters.prefix_reader import read_state
 from envforge.adapters.python_probe import PythonProbe
 from envforge.errors import InvalidValue, NoSuchEnvironment
-from envforge.forge import locating, locking
+from envforge.forge import folders, locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats import environment_yml
 from envforge.model.finding import Level, Report
@@ -58,7 +58,7 @@ def verify(
     installed = [
         name
         for name in workplace.environments.names()
-        if locating.find_prefix(workplace, name) is not None
+        if locating.find_prefix(workplace, workplace.environments.folder(name)) is not None
     ]
     if not installed:
         raise NoSuchEnvironment(name="", searched=str(workplace.settings.envs_folder))
@@ -83,11 +83,11 @@ def verify_one(workplace: Workplace, folder: Path, prefix: Path | None, looking:
 def _subject(workplace: Workplace, folder: Path, prefix: Path | None, looking: Looking) -> Subject:
     environment = workplace.settings.environment
     host = host_facts(workplace.live_probe.driver, environment)
-    lock = locking.read_lock(workplace, folder)
+    lock = folders.read_lock(workplace, folder)
     target = lock.target if lock else None
     level = looking.level or judging.possible_level(host, target)
     platform = this_platform()
-    place = locating.prefix_of(workplace, folder.name, prefix)
+    place = locating.prefix_of(workplace, folder, prefix)
     missing: dict[Layer, str] = {}
     if lock is None:
         missing["lock"] = "there is no conda-lock.yml"

@@ -144,7 +144,7 @@ def _cuda_note(request: Request, selected: Selected, machine: Machine | None) ->
 
 
 def _who(machine: Machine) -> str:
-    names = [f"driver {machine.driver.version or 'of unknown version'}"] if machine.driver else []
+    names = [machine.driver.label] if machine.driver else []
     names += dict.fromkeys(gpus.describe(gpu) for gpu in machine.gpus)
     return versions.spell(names)
 
@@ -183,6 +183,6 @@ def _machine_notes(selected: Selected, machine: Machine | None, matrix: Matrix) 
     if driver and drivers.support(driver, cell.cuda, matrix) == "minor-version":
         newest = drivers.newest_cuda(driver, matrix)
         yield (
-            f"driver {driver.version or 'of unknown version'} is made for CUDA {newest}, and runs CUDA {cell.cuda} by"
+            f"{driver.label} is made for CUDA {newest}, and runs CUDA {cell.cuda} by"
             " minor-version compatibility: all but what is compiled from PTX"
         )

@@ -62,7 +62,7 @@ def command_line(request: Request, machine: Machine | None, command: str = "crea
     if request.platforms != ("linux-64",):
         for platform in request.platforms:
             words += ["--platform", platform]
-    if request.wheel_index != "pytorch":
+    if request.wheel_index != AUTO:
         words += ["--wheel-index", request.wheel_index]
     return shlex.join(words + _description(machine))
 

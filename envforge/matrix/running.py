@@ -136,7 +136,7 @@ def _driver_verdict(
         minimum = drivers.min_driver(cuda, platform, matrix) or "a newer one"
         return Verdict(
             state="driver-too-old",
-            reason=f"driver {driver.version or 'of unknown version'} is too old, {minimum} is needed",
+            reason=f"{driver.label} is too old, {minimum} is needed",
         )
     return Verdict(state=support)
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from envforge.errors import InvalidFile
+from envforge.formats.wheel_name import parse_wheel_name
 from envforge.model.cuda import CPU, CudaVersion, accelerator_label
 from envforge.model.lock import Target
 from envforge.model.spec import Dependency, EnvironmentSpec, Source
@@ -34,6 +36,7 @@ def read_claim(spec: EnvironmentSpec, path: str) -> Claim:
 
     Raises:
         InvalidFile: the name is not of our form, torch is missing or has no exact version.
+        InvalidValue: torch is asked for by an address that is no wheel's.
     """
     named = _NAME.fullmatch(spec.name)
     if named is None:
@@ -43,7 +46,7 @@ def read_claim(spec: EnvironmentSpec, path: str) -> Claim:
             remedy="for example `nlp-bert-torch20-cu118`: the name is a claim that is checked",
         )
     torch = spec.find("pytorch") or spec.find("torch")
-    version = _VERSION.match(torch.version) if torch else None
+    version = _exact(torch)
     if torch is None or version is None:
         what = "`pytorch` or `torch` is not among them" if torch is None else "torch is not pinned"
         raise InvalidFile(
@@ -51,16 +54,23 @@ def read_claim(spec: EnvironmentSpec, path: str) -> Claim:
             mistakes=(f"dependencies: {what}",),
             remedy="add for example `- pytorch=2.7.1`, or `torch==2.7.1` below `pip:`",
         )
-    python = spec.find("python")
-    pinned = _VERSION.match(python.version) if python else None
     label = named["label"]
     return Claim(
         project=named["project"],
-        torch=version[1],
+        torch=version,
         cuda=None if label == CPU else CudaVersion.parse(label),
-        python=pinned[1] if pinned else None,
+        python=_exact(spec.find("python")),
         source=_source(spec, torch),
     )
+
+
+def _exact(item: Dependency | None) -> str | None:
+    """The one version that is asked for; of a wheel's address, the one in the file's name."""
+    if item is None:
+        return None
+    name = unquote(urlsplit(item.url).path).rpartition("/")[2] if item.url else ""
+    found = _VERSION.match(str(parse_wheel_name(name).version) if name else item.version)
+    return found[1] if found else None
 
 
 def _source(spec: EnvironmentSpec, torch: Dependency) -> Source:

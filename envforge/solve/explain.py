@@ -18,13 +18,11 @@ LONGEST: Final = 12
 """Lines; past that nobody reads on."""
 _BRANCH: Final = re.compile(r"(?P<indent>(?:[│ ]  )*(?:[├└]─ )?)(?P<text>.*)")
 _VIRTUAL: Final = re.compile(r"(__[a-z_]+)(?: +([^,]*?))?, for which no candidates were found")
+_VERSIONS: Final = r"(\S+ [^|\s]+(?: \| [^|\s]+)*) is excluded because"
 _HIDDEN: Final = re.compile(
-    r"(\S+ \S+) is excluded because due to strict channel priority"
-    r" not using this option from: '([^']+)'"
+    rf"{_VERSIONS} due to strict channel priority not using this option from: '([^']+)'"
 )
-_ELSEWHERE: Final = re.compile(
-    r"(\S+ \S+) is excluded because candidate not in requested channel: '([^']+)'"
-)
+_ELSEWHERE: Final = re.compile(rf"{_VERSIONS} candidate not in requested channel: '([^']+)'")
 _PREFIX: Final = re.compile(
     r"(?P<name>[\w.-]+) (?P<rest>[\d=<>!~*][^\s\[]*(?: [^\s\[]+)?)"
     r"\[channel=\"(?P<channel>[^\"]+)\"\]"

@@ -15,8 +15,8 @@ KEY: Final = "envforge.request"
 """Key in the lock's `custom_metadata`."""
 
 
-def to_text(request: Request, choice: Choice) -> str:
-    """The request as it was resolved, as one line of JSON."""
+def to_text(request: Request, choice: Choice, wheel_index: str) -> str:
+    """The request as it was resolved, as one line of JSON; `wheel_index` is what `auto` became."""
     record = {
         "project": request.project,
         "torch": choice.torch,
@@ -27,9 +27,7 @@ def to_text(request: Request, choice: Choice) -> str:
         "source": choice.source,
         "channels": [without_credentials(item) for item in request.channels],
         "platforms": list(request.platforms),
-        "wheel_index": without_credentials(request.wheel_index)
-        if choice.source == "wheels"
-        else None,
+        "wheel_index": without_credentials(wheel_index) if choice.source == "wheels" else None,
     }
     return json.dumps({key: value for key, value in record.items() if value}, sort_keys=True)
 
@@ -42,9 +40,11 @@ def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -
     if KEY not in metadata:
         return ()
     old: dict[str, Any] = json.loads(metadata[KEY])
-    new: dict[str, Any] = json.loads(to_text(request, choice))
+    new: dict[str, Any] = json.loads(to_text(request, choice, request.wheel_index))
     if request.source == AUTO:
         new["source"] = old.get("source")
+    if request.wheel_index == AUTO:
+        new["wheel_index"] = old.get("wheel_index")
     if request.python is None:
         new["python"] = old.get("python")
     changed = [key for key in sorted({*old, *new}) if _is_other(key, old.get(key), new.get(key))]

@@ -138,6 +138,8 @@ class PrefixFacts:
     """Top-level names in site-packages."""
     damaged: tuple[DamagedFile, ...] = ()
     """Of the shared objects of torch and the CUDA libraries, which are the large ones."""
+    unlike_recorded: tuple[str, ...] | None = None
+    """Of all files, those that are gone or of another size than recorded; None: not looked."""
     user_site: str | None = None
     """`~/.local/lib/pythonX.Y/site-packages`, where it exists."""
     user_packages: tuple[InstalledPackage, ...] = ()

@@ -20,6 +20,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "python-missing": installed.python_missing,
     "metadata-broken": installed.metadata_broken,
     "truncated-library": installed.truncated_library,
+    "files-unlike-recorded": installed.files_unlike_recorded,
     # is it the build that was asked for?
     "torch-missing": build.torch_missing,
     "cpu-build-from-conda-solve": build.cpu_build_from_conda_solve,

@@ -102,6 +102,7 @@ def prefix(**changes: Any) -> PrefixFacts:
         cudnn=(CudnnWitness(version="8.7.0", witness=f"build {TORCH_BUILD}"),),
         libraries={"libtorch_cuda.so": "lib/python3.10/site-packages/torch/lib"},
         modules=frozenset({"numpy", "torch", "einops"}),
+        unlike_recorded=(),
     )
     return replace(facts, **changes)
 

@@ -179,6 +179,31 @@ def truncated_library(subject: Subject) -> Iterator[Finding]:
 
 
 @check(
+    level="import",
+    needs=("prefix",),
+    symptom="ModuleNotFoundError or FileNotFoundError in the middle of work, or an edited module",
+    why="the environment is no longer the one that was locked and tried",
+    source="conda/conda#9693; files are shared with the package cache and other environments",
+)
+def files_unlike_recorded(subject: Subject) -> Iterator[Finding]:
+    """Every file of every package is there, with the size that its package records."""
+    prefix = _prefix(subject)
+    if prefix.state is PrefixState.ABSENT:
+        raise NotApplicable("nothing is installed")
+    if prefix.unlike_recorded is None:
+        raise CannotLook("the files were not looked at one by one")
+    told = {item.path for item in prefix.damaged}
+    found = [path for path in prefix.unlike_recorded if path not in told]
+    if found:
+        yield Finding(
+            message=f"{_count(len(found), 'file')} missing or changed",
+            seen=_listed(found),
+            expected="files as their packages record them",
+            remedy=remedies.install(subject),
+        )
+
+
+@check(
     level="static",
     needs=("lock",),
     severity="warning",

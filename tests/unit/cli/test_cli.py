@@ -104,12 +104,22 @@ def test_the_json_of_a_program_that_is_run_is_not_ours(run: Run, words: tuple[st
     assert done.err.startswith("error: no environment `zzz`")
 
 
-@pytest.mark.parametrize(("variable", "coloured"), [(None, True), ("", True), ("1", False)])
-def test_no_color_is_honoured(run: Run, forge: Forge, variable: str | None, coloured: bool) -> None:
-    """https://no-color.org: present and not empty."""
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [
+        ({"NO_COLOR": None}, True),
+        ({"NO_COLOR": ""}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": None, "TERM": "dumb"}, False),
+    ],
+)
+def test_no_color_is_honoured(
+    run: Run, forge: Forge, variables: dict[str, str | None], coloured: bool
+) -> None:
+    """https://no-color.org: present and not empty. Nor does a dumb terminal get any."""
     make_environment(forge)
     for words in (("show", "p"), ("show", "zzz")):
-        done = run(*words, color=True, NO_COLOR=variable)
+        done = run(*words, color=True, **{"TERM": "xterm-256color", **variables})
         assert ("\x1b[" in done.out + done.err) == coloured
 
 

@@ -61,8 +61,9 @@ def test_ascii_where_the_output_cannot_carry_more() -> None:
 
 def test_colour_on_a_terminal_and_none_with_no_color() -> None:
     machine = ("--driver", "535.104.05", "--torch", "2.5.1")
-    assert "\x1b[" in run(*machine, FORCE_COLOR="1").output
-    plain = run(*machine, FORCE_COLOR="1", NO_COLOR="1").output
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    assert "\x1b[" in run(*machine, **terminal, NO_COLOR="").output
+    plain = run(*machine, **terminal, NO_COLOR="1").output
     assert "\x1b[32" not in plain
     assert "\x1b[33" not in plain
 

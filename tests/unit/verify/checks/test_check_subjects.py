@@ -120,6 +120,21 @@ CASES = [
         "lib/a.so: 4 bytes, lib/b.so: gone",
     ),
     case(
+        "files-unlike-recorded",
+        subject(
+            level="import",
+            probe=probe(),
+            prefix=prefix(
+                unlike_recorded=("bin/f2py", "lib/a.so"),
+                damaged=(DamagedFile(path="lib/a.so", recorded=9, found=4),),
+            ),
+        ),
+        "1 file missing or changed",
+        "bin/f2py",
+        "envforge install nlp-bert-torch20-cu118",
+        beside="truncated-library",
+    ),
+    case(
         "lock-drift",
         subject(prefix=prefix(conda=tuple(p for p in prefix().conda if p.name != "numpy"))),
         "1 locked package not installed",

@@ -1,0 +1,76 @@
+"""The files of one environment, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML, VIRTUAL_PACKAGES_YML
+from envforge.errors import FileNotUsable, InvalidFile
+from envforge.forge.workplace import Workplace
+from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
+from envforge.formats.environment_yml import EnvironmentDocument
+from envforge.model.lock import Lock
+from envforge.model.machine import Platform
+from envforge.model.spec import VirtualPackage
+from envforge.solve import current
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The files of one environment, read."""
+
+    path: Path
+    document: EnvironmentDocument
+    virtual: dict[Platform, tuple[VirtualPackage, ...]]
+    lock: Lock | None
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """Why the lock is not current; empty: it is."""
+        if self.lock is None:
+            return (f"there is no {CONDA_LOCK_YML}",)
+        return current.is_current(self.lock, self.document, self.virtual)
+
+
+def read_folder(workplace: Workplace, path: Path, *, replacing_lock: bool = False) -> Folder:
+    """Read and check all that is there.
+
+    Args:
+        workplace: where the folder lies.
+        path: the folder.
+        replacing_lock: a lock that cannot be read is about to be written anew: go on without it.
+
+    Raises:
+        InvalidFile: one of the files cannot be read as what it should be.
+    """
+    source = workplace.environments.read(path, ENVIRONMENT_YML)
+    if source is None:
+        raise InvalidFile(
+            path=str(path / ENVIRONMENT_YML),
+            mistakes=("it does not exist",),
+            remedy="`envforge install` needs conda-lock.yml only; to lock, restore the file",
+        )
+    virtual = workplace.environments.read(path, VIRTUAL_PACKAGES_YML)
+    return Folder(
+        path=path,
+        document=environment_yml.read(source, str(path / ENVIRONMENT_YML)),
+        virtual=virtual_packages_yml.read(virtual, str(path / VIRTUAL_PACKAGES_YML))
+        if virtual is not None
+        else {},
+        lock=_old_lock(workplace, path) if replacing_lock else read_lock(workplace, path),
+    )
+
+
+def _old_lock(workplace: Workplace, path: Path) -> Lock | None:
+    try:
+        return read_lock(workplace, path)
+    except (InvalidFile, FileNotUsable) as error:
+        workplace.reporter.warn(f"{error}; it is written anew")
+        return None
+
+
+def read_lock(workplace: Workplace, path: Path) -> Lock | None:
+    """The lock of a folder, or None where there is none."""
+    text = workplace.environments.read(path, CONDA_LOCK_YML)
+    return None if text is None else conda_lock_yml.read(text, str(path / CONDA_LOCK_YML))

@@ -1,0 +1,302 @@
+"""Each error: its sentence, its remedy, its code and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from envforge import errors
+from envforge.errors import EnvforgeError
+
+CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
+    (
+        errors.InvalidValue(what="torch version", value="2", reason="is a major version only"),
+        2,
+        "invalid-value",
+        "torch version `2` is a major version only",
+        None,
+    ),
+    (
+        errors.InvalidValue(what="x", value="y", reason="is odd", remedy="for example `z`"),
+        2,
+        "invalid-value",
+        "x `y` is odd",
+        "for example `z`",
+    ),
+    (
+        errors.InvalidFile(path="environment.yml", mistakes=("line 1: odd",)),
+        2,
+        "invalid-file",
+        "`environment.yml`: line 1: odd",
+        None,
+    ),
+    (
+        errors.InvalidFile(path="environment.yml", mistakes=("a", "b"), remedy="mend it"),
+        2,
+        "invalid-file",
+        "`environment.yml`:\n  a\n  b",
+        "mend it",
+    ),
+    (
+        errors.EnvironmentExists(folder="envs/x", differences=("torch: 2.0.0, now 2.0.1", "b")),
+        2,
+        "environment-exists",
+        "`envs/x` exists and was made from another request:\n  torch: 2.0.0, now 2.0.1\n  b",
+        "choose another project name, or replace it with `--force`",
+    ),
+    (
+        errors.NoSuchEnvironment(name="x", searched="envs"),
+        2,
+        "no-such-environment",
+        "no environment `x` in `envs`",
+        "`envforge list` shows what is there",
+    ),
+    (
+        errors.NoSuchEnvironment(name="x", searched="envs", nearest=("y", "z")),
+        2,
+        "no-such-environment",
+        "no environment `x` in `envs`",
+        "did you mean `y` or `z`?",
+    ),
+    (
+        errors.NoSuchEnvironment(name="", searched="envs"),
+        2,
+        "no-such-environment",
+        "no environment of `envs` is installed",
+        "`envforge list` shows what is there",
+    ),
+    (
+        errors.NoMatchingBuild(wanted="torch 2.0.1 with CUDA 12.6", reason="it has 11.7 and 11.8"),
+        3,
+        "no-matching-build",
+        "no PyTorch build for torch 2.0.1 with CUDA 12.6: it has 11.7 and 11.8",
+        "`envforge matrix` shows what exists",
+    ),
+    (
+        errors.NoMatchingBuild(wanted="x", reason="y", nearest=("envforge create a", "b")),
+        3,
+        "no-matching-build",
+        "no PyTorch build for x: y",
+        "nearest that exist:\n  envforge create a\n  b",
+    ),
+    (
+        errors.DriverTooOld(driver="470.82.01", cuda="12.8", minimum="525.60.13"),
+        3,
+        "driver-too-old",
+        "driver 470.82.01 cannot run CUDA 12.8: it needs 525.60.13 or newer",
+        "update the driver to 525.60.13, or `--force` to go on anyway",
+    ),
+    (
+        errors.DriverTooOld(driver="1", cuda="12.8", minimum="2", nearest=("a", "b")),
+        3,
+        "driver-too-old",
+        "driver 1 cannot run CUDA 12.8: it needs 2 or newer",
+        "update the driver to 2, or take what this driver runs:\n  a\n  b",
+    ),
+    (
+        errors.NoKernelsForGpu(
+            gpu="RTX 5090", capability="12.0", build="torch 2.5.1", architectures=("8.0", "9.0")
+        ),
+        3,
+        "no-kernels-for-gpu",
+        (
+            "torch 2.5.1 has no kernels for `RTX 5090` (compute capability 12.0):"
+            " it is built for 8.0, 9.0"
+        ),
+        "`envforge matrix --gpu NAME` shows what runs on this GPU",
+    ),
+    (
+        errors.NoKernelsForGpu(
+            gpu="g",
+            capability="1.0",
+            build="t",
+            architectures=("9.0",),
+            reason="why",
+            nearest=("a",),
+        ),
+        3,
+        "no-kernels-for-gpu",
+        "t has no kernels for `g` (compute capability 1.0): it is built for 9.0; why",
+        "what runs on it:\n  a",
+    ),
+    (
+        errors.Unsolvable(platform="linux-64", explanation="a\nb"),
+        4,
+        "unsolvable",
+        "no set of packages fits together on linux-64:\n  a\n  b",
+        "loosen a version, or add a channel with `--channel`",
+    ),
+    (
+        errors.Unsolvable(platform="linux-64", explanation="a", nearest=("c", "d")),
+        4,
+        "unsolvable",
+        "no set of packages fits together on linux-64:\n  a",
+        "tried, and does solve:\n  c\n  d",
+    ),
+    (
+        errors.WrongBuild(platform="linux-64", wanted="CUDA 11.8", found="a build for CPU"),
+        4,
+        "wrong-build",
+        "asked for CUDA 11.8 on linux-64, and the solve gave a build for CPU",
+        "a package asked for forces another build; leave packages out to find it",
+    ),
+    (
+        errors.WrongBuild(platform="l", wanted="a", found="b", remedy="c"),
+        4,
+        "wrong-build",
+        "asked for a on l, and the solve gave b",
+        "c",
+    ),
+    (
+        errors.StaleLock(path="conda-lock.yml", reasons=("a", "b"), remedy="`envforge lock x`"),
+        4,
+        "stale-lock",
+        "`conda-lock.yml` is not current: a; b",
+        "`envforge lock x`",
+    ),
+    (
+        errors.NotEnoughSpace(path="/p", resource="bytes", needed=2_500_000_000, available=900),
+        5,
+        "not-enough-space",
+        "`/p` has 900 bytes free, and 2.5 GB are needed",
+        "free space there, or choose another place with `--prefix` or `pkgs_dirs`",
+    ),
+    (
+        errors.NotEnoughSpace(path="/p", resource="inodes", needed=60_000, available=3),
+        5,
+        "not-enough-space",
+        "`/p` has 3 inodes free, and 60000 inodes are needed",
+        "free space there, or choose another place with `--prefix` or `pkgs_dirs`",
+    ),
+    (
+        errors.NotEnoughSpace(
+            path="/p", resource="quota bytes", needed=1_500_000, available=40_000
+        ),
+        5,
+        "not-enough-space",
+        "`/p` has 40.0 kB of quota free, and 1.5 MB of quota are needed",
+        "free space there, or choose another place with `--prefix` or `pkgs_dirs`",
+    ),
+    (
+        errors.CorruptArchive(url="https://x/y.conda", expected="sha256 a", found="sha256 b"),
+        5,
+        "corrupt-archive",
+        "`https://x/y.conda` is not what the lock names: expected sha256 a, got sha256 b",
+        "try again; if it stays so, the channel or a proxy serves other bytes",
+    ),
+    (
+        errors.BrokenPrefix(prefix="/p", reason="is a file", remedy="move it away"),
+        5,
+        "broken-prefix",
+        "`/p`: is a file",
+        "move it away",
+    ),
+    (errors.CacheError("full"), 6, "cache", "full", None),
+    (
+        errors.ToolFailed(command=("/usr/bin/uv", "pip"), status=2, output="one\ntwo\n"),
+        7,
+        "tool-failed",
+        "`uv` failed (2):\n  one\n  two",
+        None,
+    ),
+    (
+        errors.ToolFailed(command=("uv",), status="timeout", output=" \n", remedy="wait"),
+        7,
+        "tool-failed",
+        "`uv` failed (timeout)",
+        "wait",
+    ),
+    (
+        errors.ToolMissing(tool="conda-lock", needed_for="`--engine`", remedy="pip install it"),
+        7,
+        "tool-missing",
+        "`conda-lock` is needed for `--engine`, and is not installed",
+        "pip install it",
+    ),
+    (
+        errors.Unreachable(url="https://x", reason="gone", remedy="try later"),
+        7,
+        "unreachable",
+        "cannot read `https://x`: gone",
+        "try later",
+    ),
+    (
+        errors.FileNotUsable(path="/p", reason="permission denied"),
+        7,
+        "file-not-usable",
+        "cannot use `/p`: permission denied",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "exit_code", "code", "sentence", "hint"), CASES)
+def test_each_error(
+    error: EnvforgeError, exit_code: int, code: str, sentence: str, hint: str | None
+) -> None:
+    assert (error.exit_code, error.code) == (exit_code, code)
+    assert str(error) == sentence
+    assert error.hint == hint
+
+
+def _kinds(root: type[EnvforgeError]) -> Iterator[type[EnvforgeError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _kinds(child)
+
+
+def _ours() -> list[type[EnvforgeError]]:
+    """Those of the tree: tests and plug-ins may have made more."""
+    return [kind for kind in _kinds(EnvforgeError) if kind.__module__ == errors.__name__]
+
+
+def test_none_is_left_out() -> None:
+    """A family is never raised itself, but for the cache's, which has no kinds yet."""
+    families = {kind.__bases__[0] for kind in _ours()} | {EnvforgeError}
+    tested = {type(error) for error, *_ in CASES}
+
+    assert [kind for kind in _ours() if kind not in tested | families] == []
+
+
+def test_codes_are_stable_names_that_differ() -> None:
+    codes = [kind.code for kind in _ours()]
+
+    assert len(set(codes)) == len(codes)
+    assert all(code == code.lower() and " " not in code for code in codes)
+
+
+def test_a_family_shares_its_exit_code() -> None:
+    for kind in _ours():
+        for base in kind.__mro__[1:]:
+            if base in {EnvforgeError, Exception, BaseException, object}:
+                break
+            assert kind.exit_code == base.exit_code  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("error", "sentence"), [(case[0], case[3]) for case in CASES])
+def test_sentences_follow_the_house_style(error: EnvforgeError, sentence: str) -> None:
+    """Lower case but for names, no full stop."""
+    assert not sentence.endswith(".")
+    assert not (error.hint or "").endswith(".")
+    assert sentence[0] == "`" or sentence[0].islower()
+
+
+def test_only_the_end_of_a_long_output_is_shown() -> None:
+    output = "\n".join(f"line {number}" for number in range(40))
+    shown = str(errors.ToolFailed(command=("uv",), status=1, output=output)).splitlines()
+
+    assert shown[0] == "`uv` failed (1):"
+    assert shown[1:] == [f"  line {number}" for number in range(28, 40)]
+
+
+def test_an_error_without_fields_has_no_hint() -> None:
+    assert EnvforgeError("x").hint is None
+
+
+def test_equal_facts_are_still_two_errors() -> None:
+    """`contextlib` sets `__traceback__` on them, and sets hold them."""
+    first, second = (errors.Unreachable(url="a", reason="b") for _ in range(2))
+
+    assert first != second
+    assert len({first, second}) == 2
