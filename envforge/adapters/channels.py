@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import urlsplit
 
 from envforge.errors import InvalidValue, Unreachable
 from envforge.model.machine import PLATFORMS
@@ -53,7 +52,11 @@ def folder_of(address: str) -> Path | None:
     if "://" not in address:
         return Path(address)
     parts = urlsplit(address)
-    return Path(url2pathname(unquote(parts.path))) if parts.scheme == "file" else None
+    if parts.scheme != "file":
+        return None
+    from urllib.request import url2pathname  # brings http and ssl along
+
+    return Path(url2pathname(parts.path))
 
 
 def _resolve(name: str, settings: Settings) -> Channel:

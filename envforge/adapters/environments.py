@@ -118,8 +118,7 @@ class Environments:
             FileNotUsable: read-only, full, or something else is in the way.
         """
         self.check_place(folder)
-        if not folder.exists():
-            self._write_new(folder, files)
+        if not folder.exists() and self._write_new(folder, files):
             return True
         changed = [name for name in files if self.read(folder, name) != files[name]]
         for name in sorted(changed, key=FILES.index):
@@ -137,15 +136,26 @@ class Environments:
         except OSError as error:
             raise unusable(folder, error) from error
 
-    def _write_new(self, folder: Path, files: Mapping[str, str]) -> None:
+    def _write_new(self, folder: Path, files: Mapping[str, str]) -> bool:
+        """False: another process has made the folder meanwhile."""
         aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
         try:
             try:
                 aside.mkdir(parents=True)
                 for name, text in files.items():
                     write_text(aside / name, text)
-                aside.rename(folder)
+                return _take_place(aside, folder)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise unusable(folder, error) from error
+
+
+def _take_place(aside: Path, folder: Path) -> bool:
+    try:
+        aside.rename(folder)
+    except OSError:
+        if folder.is_dir():
+            return False
+        raise
+    return True

@@ -234,7 +234,8 @@ def _offline(packages: Sequence[LockedPackage]) -> Unreachable:
     return Unreachable(
         url=without_credentials(packages[0].channel_url),
         reason=(
-            f"we are offline, and {len(names)} packages are not in the package cache:"
+            f"we are offline, and {len(names)} of the packages"
+            f" {'is' if len(names) == 1 else 'are'} not in the package cache:"
             f" {', '.join(names[:_SHOWN])}{more}"
         ),
         remedy="run once without `--offline`, or name a folder with the channels by `--mirror`",

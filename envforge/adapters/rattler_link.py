@@ -15,7 +15,6 @@ the last is `done` or `failed`. Without either, the process died.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pickle
@@ -61,6 +60,8 @@ class Failure(Exception):
 
 def main() -> None:
     """Read the request, do it, say how it went; never returns."""
+    import asyncio  # here, because the caller too imports this module
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller has it too, and kills us
     events = os.dup(1)
     os.dup2(2, 1)  # whatever packages' scripts print is no event
@@ -147,6 +148,8 @@ async def _verify_files(request: LinkRequest, missing: list[LockedPackage]) -> N
     """Check files: rattler checks the hash of what it downloads, but takes a file as it is."""
     if not missing:
         return
+    import asyncio
+
     from envforge.adapters.channels import folder_of
 
     files = [(item, folder_of(request.addresses[item.url])) for item in missing]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import ssl
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from concurrent.futures import TimeoutError as OutOfTime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from envforge.adapters import package_cache
 from envforge.adapters.channels import folder_of
@@ -20,6 +17,9 @@ from envforge.errors import EnvforgeError
 from envforge.model.lock import LockedPackage
 from envforge.model.prefix import ArchiveFacts, Disk
 from envforge.model.settings import Settings
+
+if TYPE_CHECKING:
+    import ssl
 
 _PATIENCE: Final = 3.0
 """Seconds that asking servers for sizes may take in all; the rest is estimated."""
@@ -94,6 +94,9 @@ class RealSpace:
 
     def _remote_sizes(self, addresses: Mapping[str, str]) -> dict[str, int]:
         """Content-Length of each; without credentials, so some servers will not say."""
+        from concurrent.futures import ThreadPoolExecutor, as_completed
+        from concurrent.futures import TimeoutError as OutOfTime
+
         deadline = time.monotonic() + _PATIENCE
         pool = ThreadPoolExecutor(_CONNECTIONS)
         asked = {pool.submit(self._head, item, deadline): url for url, item in addresses.items()}
@@ -125,6 +128,8 @@ class RealSpace:
             return None
 
     def _certificates(self) -> ssl.SSLContext:
+        import ssl
+
         verify = self.settings.conda.ssl_verify
         if isinstance(verify, str) and Path(verify).is_file():
             return ssl.create_default_context(cafile=verify)

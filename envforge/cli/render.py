@@ -184,13 +184,15 @@ def show_installed(result: InstallResult) -> None:
         "copy": "copied from the package cache (other filesystem)",
         "none": "nothing linked",
     }[result.link_mode]
-    click.echo(f"{_good('installed')} {result.prefix}: {changed} changes, {how}")
+    click.echo(f"{_good('installed')} {result.prefix}: {_count(changed, 'change')}, {how}")
     bytecode = {
         "compiled": "byte-compiled",
         "background": "byte-compiling goes on in the background",
         "skipped": "not byte-compiled",
     }[result.bytecode]
-    click.echo(f"  {result.downloaded} archives fetched, {bytecode}, {result.seconds:.1f} s")
+    click.echo(
+        f"  {_count(result.downloaded, 'archive')} fetched, {bytecode}, {result.seconds:.1f} s"
+    )
 
 
 def show_created(result: CreateResult) -> None:
@@ -303,6 +305,10 @@ def show_template(template: Template) -> None:
         click.echo(f"  {item.spec}{'  (' + '; '.join(conditions) + ')' if conditions else ''}")
     for name, value in template.variables.items():
         click.echo(f"  {name}={value}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def size(number: int) -> str:

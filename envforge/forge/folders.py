@@ -15,6 +15,9 @@ from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage
 from envforge.solve import current
 
+VARIABLES = "envforge.variables"
+"""Key in `custom_metadata`: what activation sets, as JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:

@@ -9,9 +9,9 @@ from pathlib import Path
 from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import InvalidValue, StaleLock
-from envforge.forge import folders, locating, locking, preparing
+from envforge.forge import folders, locating
 from envforge.forge.workplace import Workplace, this_platform
-from envforge.formats import conda_spec
+from envforge.formats import conda_spec, environment_yml
 from envforge.install import install as installs
 from envforge.model.changes import describe_changes
 from envforge.model.lock import Lock
@@ -64,6 +64,8 @@ def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: boo
             reasons=folder.stale,
             remedy=f"`envforge lock {path.name}`, and commit the result",
         )
+    from envforge.forge import locking  # with the solver's side, which most installs do without
+
     workplace.reporter.note(f"the lock is not current ({'; '.join(folder.stale)}): locking again")
     return locking.relock(workplace, path, prefer_locked=True).lock
 
@@ -116,7 +118,7 @@ def remove(workplace: Workplace, env: str, *, prefix: Path | None, folder: bool)
 
 def variables_of(lock: Lock) -> dict[str, str]:
     """What activation sets, as the lock holds it."""
-    variables: dict[str, str] = json.loads(lock.metadata.get(preparing.VARIABLES, "{}"))
+    variables: dict[str, str] = json.loads(lock.metadata.get(folders.VARIABLES, "{}"))
     return variables
 
 
@@ -143,7 +145,8 @@ def _request(
 
 def _requested(workplace: Workplace, folder: Path) -> tuple[str, ...]:
     """The conda specs of environment.yml, for conda's history; none where there is no file."""
-    if not (folder / ENVIRONMENT_YML).exists():
+    text = workplace.environments.read(folder, ENVIRONMENT_YML)
+    if text is None:
         return ()
-    spec = folders.read_folder(workplace, folder).document.spec
+    spec = environment_yml.read(text, str(folder / ENVIRONMENT_YML)).spec
     return tuple(conda_spec.format_conda(item) for item in spec.conda())

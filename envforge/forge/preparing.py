@@ -11,7 +11,7 @@ from envforge import matrix
 from envforge.adapters.channels import NODEFAULTS, resolve_channels
 from envforge.adapters.environments import ENVIRONMENT_YML
 from envforge.forge.asking import Decision
-from envforge.forge.folders import Folder
+from envforge.forge.folders import VARIABLES, Folder
 from envforge.forge.workplace import Workplace
 from envforge.formats import environment_yml
 from envforge.formats.environment_yml import EnvironmentDocument
@@ -27,8 +27,6 @@ from envforge.solve.wheel_index import PYTORCH, SITE, torch_index_url
 if TYPE_CHECKING:
     from envforge.adapters.host_python import HostPython
 
-VARIABLES = "envforge.variables"
-"""Key in `custom_metadata`: what activation sets, as JSON."""
 HEADER = "{name}: edit this file, then run `envforge lock {name}`."
 
 

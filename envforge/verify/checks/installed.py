@@ -37,6 +37,7 @@ def prefix_incomplete(subject: Subject) -> Iterator[Finding]:
             message=f"nothing is installed in `{prefix.prefix}`",
             seen="no environment",
             expected="an installed environment",
+            why="there is nothing to run",
             remedy=remedies.install(subject),
         )
 

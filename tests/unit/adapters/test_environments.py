@@ -57,6 +57,24 @@ def test_only_changes_are_written(environments: Environments) -> None:
     assert environments.read(folder, "models.yml") is None
 
 
+def test_another_process_that_was_faster_is_no_error(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both write a new folder: the second finds the place taken, and changes what differs."""
+    folder, rename = environments.root / "env", Path.rename
+
+    def overtaken(aside: Path, target: Path) -> Path:
+        if not target.exists():
+            target.mkdir()
+            (target / "environment.yml").write_text("name: old\n")
+        return rename(aside, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert environments.write(folder, FILES)
+
+    assert {path.name: path.read_text() for path in folder.iterdir()} == FILES
+
+
 def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
     root = tmp_path / "file"
     root.write_text("in the way")

@@ -96,7 +96,7 @@ def test_offline_names_everything_that_is_missing_at_once(tmp_path: Path) -> Non
     with pytest.raises(Unreachable) as caught:
         installer.check(packages)
 
-    assert "12 packages" in str(caught.value)
+    assert "12 of the packages" in str(caught.value)
     assert "package0-1.0-0.conda" in str(caught.value)
     assert "and 4 more" in str(caught.value)
     assert "--offline" in str(caught.value.hint)

@@ -20,7 +20,7 @@ from envforge.errors import (
     NoSuchEnvironment,
     StaleLock,
 )
-from envforge.forge import Forge, folders, installing, preparing
+from envforge.forge import Forge, folders, installing
 from envforge.model.lock import Lock
 from envforge.model.prefix import PrefixState
 
@@ -57,7 +57,7 @@ def test_the_prefix_says_for_which_environment_it_is(place: FakeWorkplace, folde
 
 def test_variables_of_the_lock_are_set_on_activation(place: FakeWorkplace, folder: Path) -> None:
     lock = lock_in(place, folder)
-    lock = replace(lock, metadata={preparing.VARIABLES: json.dumps({"A": "b"})})
+    lock = replace(lock, metadata={folders.VARIABLES: json.dumps({"A": "b"})})
     prefix = installing.install(place, folder, lock, None).prefix
 
     assert installing.variables_of(lock) == {"A": "b"}

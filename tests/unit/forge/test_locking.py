@@ -28,7 +28,7 @@ from envforge.errors import (
     Unreachable,
     Unsolvable,
 )
-from envforge.forge import Forge, preparing
+from envforge.forge import Forge, folders
 from envforge.formats import conda_lock_yml
 from envforge.model.lock import LockedPackage
 from envforge.model.results import LockResult
@@ -139,7 +139,7 @@ def test_a_template_brings_its_packages_and_variables(tmp_path: Path) -> None:
     result = forge.lock("p", **REQUEST, template="llm-serve")
 
     assert {item.name for item in result.lock.packages} >= set(names)
-    assert json.loads(result.lock.metadata[preparing.VARIABLES]) == {
+    assert json.loads(result.lock.metadata[folders.VARIABLES]) == {
         "TOKENIZERS_PARALLELISM": "false"
     }
     assert "TOKENIZERS_PARALLELISM" in result.files["environment.yml"]
@@ -350,11 +350,11 @@ def test_what_is_not_ours_in_the_metadata_is_kept(forge: Forge) -> None:
     folder = make_environment(forge)
     edit(folder, "dependencies:", "variables:\n  A: b\ndependencies:")
     first = forge.lock("p")
-    assert json.loads(first.lock.metadata[preparing.VARIABLES]) == {"A": "b"}
+    assert json.loads(first.lock.metadata[folders.VARIABLES]) == {"A": "b"}
     edit(folder, "variables:\n  A: b\n", "")
     second = forge.lock("p")
 
-    assert preparing.VARIABLES not in second.lock.metadata
+    assert folders.VARIABLES not in second.lock.metadata
     assert second.lock.metadata[record.KEY] == first.lock.metadata[record.KEY]
 
 
