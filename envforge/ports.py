@@ -63,8 +63,8 @@ class Processes(Protocol):
 
         Raises:
             ToolMissing: the program does not exist.
-            ToolFailed: it ran past `timeout` seconds, or (with `check`) ended with another
-                status than 0.
+            ToolFailed: the system cannot start it, it ran past `timeout` seconds, or (with
+                `check`) ended with another status than 0.
         """
 
 

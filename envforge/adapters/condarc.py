@@ -65,7 +65,7 @@ def _in_folder(root: Path) -> Iterator[Path]:
     yield root / ".condarc"
     yield root / "condarc"
     parts = root / "condarc.d"
-    if parts.is_dir():
+    if os.access(parts, os.R_OK) and parts.is_dir():
         yield from sorted(path for path in parts.iterdir() if path.suffix in {".yml", ".yaml"})
 
 
@@ -101,6 +101,13 @@ def _check_shapes(path: Path, loaded: dict[str, Any]) -> None:
         for key, shape in shapes.items()
         if loaded.get(key) is not None and not isinstance(loaded[key], shape)
     ]
+    mirrored = loaded.get("mirrored_channels")
+    if isinstance(mirrored, dict):
+        wrong += [
+            f"mirrored_channels.{name}: must be a list"
+            for name, addresses in mirrored.items()
+            if not isinstance(addresses, list)
+        ]
     if wrong:
         raise InvalidFile(path=str(path), mistakes=tuple(wrong))
 

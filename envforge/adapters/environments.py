@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from envforge.adapters.files import read_text, unusable, write_text
-from envforge.errors import InvalidFile, InvalidValue, NoSuchEnvironment
+from envforge.errors import FileNotUsable, InvalidFile, InvalidValue, NoSuchEnvironment
 
 ENVIRONMENT_YML: Final = "environment.yml"
 VIRTUAL_PACKAGES_YML: Final = "virtual-packages.yml"
@@ -28,28 +29,39 @@ class Environments:
     def names(self) -> tuple[str, ...]:
         """Names of the folders that hold an environment.yml or a lock, sorted.
 
+        A folder that may not be looked into is one too: reading it says why.
+
         Raises:
             InvalidFile: a file is where the folder belongs.
+            FileNotUsable: the folder may not be listed.
         """
         self.check_root()
-        if not self.root.is_dir():
+        if not _exists(self.root):
             return ()
+        try:
+            names = os.listdir(self.root)  # noqa: PTH208 - names only
+        except OSError as error:
+            raise unusable(self.root, error) from error
         return tuple(
             sorted(
-                path.name
-                for path in self.root.iterdir()
-                if not path.name.startswith(".")
-                and ((path / ENVIRONMENT_YML).exists() or (path / CONDA_LOCK_YML).exists())
+                name for name in names if not name.startswith(".") and self._is_environment(name)
             )
         )
+
+    def _is_environment(self, name: str) -> bool:
+        try:
+            return _holds_environment(self.root / name)
+        except FileNotUsable:
+            return True
 
     def check_root(self) -> None:
         """See that the root is a folder, or may become one.
 
         Raises:
             InvalidFile: something else is there.
+            FileNotUsable: the way there may not be gone.
         """
-        if self.root.exists() and not self.root.is_dir():
+        if _exists(self.root) and not self.root.is_dir():
             raise InvalidFile(
                 path=str(self.root),
                 mistakes=("a file is where the folder of environments belongs",),
@@ -61,14 +73,26 @@ class Environments:
 
         Raises:
             InvalidFile: the root, or the folder itself, is something else.
+            FileNotUsable: the way there may not be gone.
         """
         self.check_root()
-        if folder.exists() and not folder.is_dir():
+        if _exists(folder) and not folder.is_dir():
             raise InvalidFile(
                 path=str(folder),
                 mistakes=("a file is where the environment's folder belongs",),
                 remedy="move it away, or choose another project name",
             )
+
+    def is_taken(self, folder: Path) -> bool:
+        """Whether the folder is there and holds anything at all.
+
+        Raises:
+            FileNotUsable: it may not be listed.
+        """
+        try:
+            return _exists(folder) and any(folder.iterdir())
+        except OSError as error:
+            raise unusable(folder, error) from error
 
     def folder(self, name: str) -> Path:
         """Where an environment of this name lies, or will."""
@@ -80,15 +104,14 @@ class Environments:
         Raises:
             InvalidValue: an empty name, as an unset variable in a script gives it.
             NoSuchEnvironment: with the nearest names.
+            FileNotUsable: the path, or the folder of environments, may not be read.
         """
         if not env:
             raise InvalidValue(what="environment", value=env, reason="is an empty name")
         as_path = Path(env)
-        if as_path.name in FILES and as_path.is_file():
+        if as_path.name in FILES and _exists(as_path):
             return as_path.parent.resolve()
-        if ("/" in env or env == ".") and (
-            (as_path / ENVIRONMENT_YML).exists() or (as_path / CONDA_LOCK_YML).exists()
-        ):
+        if ("/" in env or env == ".") and _holds_environment(as_path):
             return as_path.resolve()
         names = self.names()
         if env in names:
@@ -106,7 +129,7 @@ class Environments:
             FileNotUsable: it exists and cannot be read.
         """
         path = folder / file
-        return read_text(path) if path.exists() or path.is_symlink() else None
+        return read_text(path) if _exists(path) else None
 
     def write(self, folder: Path, files: Mapping[str, str]) -> bool:
         """Write what has changed; a new folder appears whole or not at all.
@@ -118,7 +141,7 @@ class Environments:
             FileNotUsable: read-only, full, or something else is in the way.
         """
         self.check_place(folder)
-        if not folder.exists() and self._write_new(folder, files):
+        if not _exists(folder) and self._write_new(folder, files):
             return True
         changed = [name for name in files if self.read(folder, name) != files[name]]
         for name in sorted(changed, key=FILES.index):
@@ -149,6 +172,25 @@ class Environments:
                 shutil.rmtree(aside, ignore_errors=True)
         except OSError as error:
             raise unusable(folder, error) from error
+
+
+def _holds_environment(folder: Path) -> bool:
+    return _exists(folder / ENVIRONMENT_YML) or _exists(folder / CONDA_LOCK_YML)
+
+
+def _exists(path: Path) -> bool:
+    """Whether something has this name, a broken link included.
+
+    Raises:
+        FileNotUsable: that cannot be told: a folder on the way may not be entered.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unusable(path, error) from error
+    return True
 
 
 def _take_place(aside: Path, folder: Path) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from envforge.adapters.files import read_text
 from envforge.errors import InvalidFile
 
 _LOG = logging.getLogger(__name__)
@@ -70,7 +71,11 @@ def redact(text: str) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """An address as a lock may hold it."""
+    """A wheel's address, or an index's, as a lock may hold it: no user and no password.
+
+    Unlike a channel's (`model.solving`) it keeps `/t/…`, a folder like any other on mirrors of
+    the registry (`packages/t/torch/`), and its query.
+    """
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
@@ -111,7 +116,7 @@ def _files(environment: Mapping[str, str], home: Path, prefix: Path) -> Iterator
     candidates.append(prefix)
     paths = [folder / name for folder in candidates]
     paths += [Path(chosen)] if chosen else []
-    yield from (path for path in paths if path.is_file())
+    yield from (path for path in paths if os.path.isfile(path))  # noqa: PTH113 - as pip: never an error
 
 
 def _global_folders(environment: Mapping[str, str]) -> list[Path]:
@@ -192,7 +197,7 @@ def _existing(locations: Iterable[str]) -> Iterator[str]:
             yield location
             continue
         path = Path(location).expanduser().absolute()
-        if path.exists():
+        if os.path.exists(path):  # noqa: PTH110 - as pip: never an error
             yield str(path)
         else:
             _LOG.info("find-links folder %s does not exist", path)
@@ -259,4 +264,4 @@ def _uv_files(environment: Mapping[str, str]) -> Iterator[str]:
     candidates = [Path(chosen)] if chosen else [config / "uv/uv.toml", Path("/etc/uv/uv.toml")]
     if environment.get("UV_NO_CONFIG"):
         return
-    yield from (path.read_text(encoding="utf-8") for path in candidates if path.is_file())
+    yield from (read_text(path) for path in candidates if os.path.isfile(path))  # noqa: PTH113

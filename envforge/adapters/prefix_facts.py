@@ -1,7 +1,7 @@
 """Reads a prefix without running anything in it.
 
 Costs about what reading the files costs: records of conda-meta are not parsed as a whole
-(`verify.conda_record`), and sizes are compared only for the large shared objects.
+(`formats.conda_record`), and sizes are compared only for the large shared objects.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from envforge.adapters.files import unusable
 from envforge.adapters.host_facts import module_names
 from envforge.adapters.prefix_reader import unlike_recorded
 from envforge.errors import InvalidFile
-from envforge.formats import conda_meta
+from envforge.formats import conda_meta, conda_record
 from envforge.model.prefix import InstalledPackage, PrefixState
-from envforge.verify import conda_record, torch_version
+from envforge.verify import torch_version
 from envforge.verify.facts import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
 
 _DIST_INFO: Final = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)\.dist-info")
@@ -53,6 +53,15 @@ def read_prefix(
     """
     if state is PrefixState.ABSENT:
         return PrefixFacts(prefix=str(prefix), real=str(prefix.resolve()), state=state)
+    try:
+        return _read(prefix, state, environment, every_file=every_file)
+    except OSError as error:
+        raise unusable(prefix, error) from error
+
+
+def _read(
+    prefix: Path, state: PrefixState, environment: Mapping[str, str], *, every_file: bool
+) -> PrefixFacts:
     records = _read_records(prefix)
     version = next((item.version for item in records.packages if item.name == "python"), "")
     site = _site_packages(prefix, version)
@@ -94,11 +103,8 @@ class _Records:
 
 def _read_records(prefix: Path) -> _Records:
     found = _Records()
-    try:
-        names = sorted(os.listdir(prefix))  # noqa: PTH208 - also tells whether it may be read
-        names = sorted(os.listdir(prefix / "conda-meta")) if "conda-meta" in names else []  # noqa: PTH208
-    except OSError as error:
-        raise unusable(prefix, error) from error
+    names = sorted(os.listdir(prefix))  # noqa: PTH208 - also tells whether it may be read
+    names = sorted(os.listdir(prefix / "conda-meta")) if "conda-meta" in names else []  # noqa: PTH208
     for name in names:
         if name.endswith(".json"):
             _read_record(prefix / "conda-meta" / name, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 
 from envforge.adapters.files import unusable
 from envforge.errors import BrokenPrefix, InvalidFile
-from envforge.formats import conda_meta, dist_info
+from envforge.formats import conda_meta, conda_record, dist_info
 from envforge.model.prefix import (
     InstalledPackage,
     InstallRecord,
@@ -90,7 +90,7 @@ def leftover_dist_infos(prefix: Path) -> tuple[Path, ...]:
     none of these.
     """
     records, _ = _read_records(prefix, lenient=True)
-    brought = {_folder_name(Path(path).parent)[0] for item in records for path in _owned(item)}
+    brought = {_folder_name(name)[0] for name in _owned(records)}
     return tuple(
         folder
         for package, folder in _wheels(prefix, records, None)
@@ -140,7 +140,7 @@ def wheel_modules(prefix: Path, names: frozenset[str]) -> tuple[str, ...]:
     return tuple(
         str(below / item.path)
         for folder in sorted(site.glob("*.dist-info"))
-        if _folder_name(folder)[0] in names
+        if _folder_name(folder.name)[0] in names
         for item in _wheel_files(folder) or ()
         if item.path.endswith(".py") and ".." not in Path(item.path).parts
     )
@@ -222,22 +222,21 @@ def _wheels(
     site = _site_packages(prefix, records)
     if site is None or not site.is_dir():
         return
-    owned = {path for item in records for path in _owned(item)}
+    owned = _owned(records)
     hashes = marker.wheels if marker else {}
     for folder in sorted(site.glob("*.dist-info")):
-        if str((folder / "METADATA").relative_to(prefix)) not in owned:
+        if folder.name not in owned:
             package = _wheel(folder)
             yield replace(package, sha256=hashes.get(package.name, "")), folder
 
 
-def _owned(record: _Record) -> Iterator[str]:
-    """Paths of the METADATA files that a conda package brought."""
-    found = conda_meta.owned_metadata(record.data)
-    return (path for path in found if path.endswith(".dist-info/METADATA"))
+def _owned(records: Iterable[_Record]) -> set[str]:
+    """The dist-info folders that conda packages brought."""
+    return {name for item in records for name in conda_record.dist_infos(item.data)}
 
 
 def _wheel(folder: Path) -> InstalledPackage:
-    name, version = _folder_name(folder)
+    name, version = _folder_name(folder.name)
     metadata = _text(folder / "METADATA")
     if metadata is not None:
         with suppress(InvalidFile):  # cut off: the folder's name says the same
@@ -246,10 +245,10 @@ def _wheel(folder: Path) -> InstalledPackage:
     return InstalledPackage(name=name, manager="pip", version=version, url=url)
 
 
-def _folder_name(folder: Path) -> tuple[str, str]:
+def _folder_name(folder: str) -> tuple[str, str]:
     from packaging.utils import canonicalize_name
 
-    name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+    name, _, version = folder.removesuffix(".dist-info").partition("-")
     return str(canonicalize_name(name)), version
 
 
@@ -258,9 +257,17 @@ def _is_whole(prefix: Path, record: _Record) -> bool:
 
 
 def _unlike(prefix: Path, record: _Record) -> Iterator[str]:
-    """Files of a conda package that are gone, or of another size than recorded."""
+    """Files of a conda package that are gone, or of another size than recorded.
+
+    A record that is damaged between its first lines and its last is itself such a file.
+    """
     root = f"{prefix}/"  # text, not paths: an environment has tens of thousands of files
-    for item in conda_meta.read_files(record.data, str(record.path)):
+    try:
+        files = conda_meta.read_files(record.data, str(record.path))
+    except InvalidFile:
+        yield str(record.path.relative_to(prefix))
+        return
+    for item in files:
         try:
             found = os.lstat(root + item.path)
         except OSError:

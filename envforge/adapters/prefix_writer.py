@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import unusable, write_text
+from envforge.adapters.files import read_text, unusable, write_text
 from envforge.adapters.prefix_reader import leftover_dist_infos, unreadable_records
 from envforge.formats import conda_meta
 from envforge.model.lock import LockedPackage
@@ -54,9 +54,14 @@ def clear_leftovers(prefix: Path) -> None:
 
 
 def write_variables(prefix: Path, ours: Mapping[str, str], before: Sequence[str]) -> None:
-    """Put the lock's activation variables into `conda-meta/state`, conda's place for them."""
+    """Put the lock's activation variables into `conda-meta/state`, conda's place for them.
+
+    Raises:
+        InvalidFile: the file there is not conda's, and may hold what somebody needs.
+        FileNotUsable: it may not be read or written.
+    """
     path = prefix / "conda-meta" / "state"
-    text = path.read_text(encoding="utf-8") if path.is_file() else None
+    text = read_text(path) if path.is_file() else None
     if text is None and not ours:
         return
     write_text(path, conda_meta.merge_state(text, ours, before, str(path)))
@@ -88,12 +93,17 @@ def write_history(
 def delete(prefix: Path) -> None:
     """Remove a prefix: renamed aside first, so that nobody meets half of one under its name.
 
+    Of a prefix that is a link, what it leads to goes too.
+
     Raises:
         FileNotUsable: it, or the folder it lies in, may not be written.
     """
-    aside = prefix.with_name(f".{prefix.name}.removing-{secrets.token_hex(4)}")
+    real = prefix.resolve()
+    aside = real.with_name(f".{real.name}.removing-{secrets.token_hex(4)}")
     try:
-        prefix.rename(aside)
+        real.rename(aside)
+        if prefix.is_symlink():
+            prefix.unlink()
         _remove_tree(aside)
     except OSError as error:
         raise unusable(prefix, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -55,6 +56,8 @@ class RealProcesses:
             raise ToolMissing(
                 tool=command[0], needed_for="this step", remedy="install it, or check `PATH`"
             ) from error
+        except OSError as error:  # not executable, or for another machine
+            raise _not_started(command, error) from error
         except subprocess.TimeoutExpired as error:
             output = error.stderr or ""
             if isinstance(output, bytes):
@@ -143,7 +146,24 @@ def start_detached(
 
 
 def become(program: str, command: Sequence[str], env: Mapping[str, str]) -> NoReturn:
-    """Replace this process: signals, terminal and exit status are the program's own."""
+    """Replace this process: signals, terminal and exit status are the program's own.
+
+    Raises:
+        ToolFailed: the system cannot start it.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, list(command), dict(env))  # noqa: S606 - no shell is wanted
+    try:
+        os.execve(program, list(command), dict(env))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise _not_started(command, error) from error
+
+
+def _not_started(command: Sequence[str], error: OSError) -> ToolFailed:
+    remedy = "a script needs `#!` and its interpreter in the first line"
+    return ToolFailed(
+        command=tuple(command),
+        status=(error.strerror or str(error)).lower(),
+        output="",
+        remedy=remedy if error.errno == errno.ENOEXEC else None,
+    )

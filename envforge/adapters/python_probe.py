@@ -65,8 +65,6 @@ class PythonProbe:
             return ProbeFacts(level=level, failure=f"{error.status}")
         except EnvforgeError as error:
             return ProbeFacts(level=level, failure=str(error))
-        except OSError as error:  # another platform's program, or not executable
-            return ProbeFacts(level=level, failure=(error.strerror or str(error)).lower())
         document = find_document(done.stdout)
         if document is None:
             return ProbeFacts(level=level, failure=_why_silent(done))

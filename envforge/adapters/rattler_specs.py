@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envforge.adapters.channels import folder_of
-from envforge.model.solving import Channel, CondaProblem
+from envforge.model.solving import Channel, CondaProblem, without_credentials
 from envforge.model.spec import Constraint, Dependency, VirtualPackage
 
 if TYPE_CHECKING:
@@ -94,9 +94,13 @@ def is_folder(channel: Channel) -> bool:
 
 
 def canonical(url: str, channels: Sequence[Channel]) -> str:
-    """The address a lock holds, whichever address the channel was read at."""
+    """The address a lock holds, whichever address the channel was read at.
+
+    Of one that no channel of ours was read at (repodata may name another base, CEP 15) only what
+    may be written down.
+    """
     for channel in channels:
         read = f"{read_address(channel).rstrip('/')}/"
         if url.startswith(read):
             return f"{channel.url}/{url.removeprefix(read)}"
-    return url
+    return without_credentials(url)

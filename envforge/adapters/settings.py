@@ -32,6 +32,10 @@ KEYS: Final[Mapping[str, str]] = {
     "link-scripts": "let packages run their post-link scripts",
 }
 """Every setting: as `[tool.envforge]` key, and as `ENVFORGE_KEY` in the environment."""
+_FOLDERS: Final = frozenset({"envs", "prefixes", "package-cache", "cache"})
+_FOREVER: Final = 1e6
+"""Seconds; what engines are handed must be finite."""
+_TEXTS: Final = _FOLDERS | {"mirror", "wheel-index"}
 
 
 def load_settings(
@@ -78,14 +82,30 @@ def _from_pyproject(cwd: Path) -> dict[str, Any]:
     path = next((folder / "pyproject.toml" for folder in _upwards(cwd) if _is_there(folder)), None)
     if path is None:
         return {}
-    table = _load_toml(path).get("tool", {}).get("envforge", {})
-    unknown = [key for key in table if key not in KEYS]
-    if unknown:
-        raise InvalidFile(path=str(path), mistakes=tuple(_unknown(key) for key in unknown))
-    relative = {"envs", "prefixes", "package-cache", "cache"}
-    return {
-        key: str(path.parent / value) if key in relative else value for key, value in table.items()
-    }
+    tool = _load_toml(path).get("tool", {})
+    table = tool.get("envforge", {}) if isinstance(tool, dict) else {}
+    mistakes = tuple(_mistakes(table))
+    if mistakes:
+        raise InvalidFile(path=str(path), mistakes=mistakes)
+    return {key: _placed(key, value, path.parent) for key, value in table.items()}
+
+
+def _mistakes(table: Any) -> Iterator[str]:
+    if not isinstance(table, dict):
+        yield "tool.envforge: must be a table"
+        return
+    for key, value in table.items():
+        if key not in KEYS:
+            yield _unknown(key)
+        elif key in _TEXTS and not isinstance(value, str):
+            yield f"tool.envforge.{key}: must be text, in quotes"
+
+
+def _placed(key: str, value: Any, folder: Path) -> Any:
+    """Relative paths in a file are relative to that file."""
+    if key in _FOLDERS or (key == "mirror" and "://" not in value):
+        return folder / _expanded(value)
+    return value
 
 
 def _upwards(cwd: Path) -> Iterator[Path]:
@@ -105,7 +125,7 @@ def _unknown(key: str) -> str:
 
 def _load_toml(path: Path) -> dict[str, Any]:
     text = read_text(path)
-    if "[tool.envforge" not in text:
+    if "envforge" not in text:
         return {}  # most pyproject.toml files: not worth the parser
     if sys.version_info >= (3, 11):
         import tomllib
@@ -132,21 +152,32 @@ def _seconds(value: object) -> float:
         seconds = float(str(value))
     except ValueError:
         seconds = -1.0
-    if seconds > 0:
+    if 0 < seconds < _FOREVER:
         return seconds
     raise InvalidValue(
-        what="setting `timeout`", value=str(value), reason="is no number of seconds above 0"
+        what="setting `timeout`",
+        value=str(value),
+        reason="is no number of seconds above 0 and below a million",
     )
 
 
 def _path(value: Any, cwd: Path) -> Path | None:
-    return None if value is None else cwd / Path(str(value)).expanduser()
+    return None if value is None else cwd / _expanded(value)
+
+
+def _expanded(value: Any) -> Path:
+    try:
+        return Path(str(value)).expanduser()
+    except RuntimeError as error:
+        raise InvalidValue(
+            what="path", value=str(value), reason="begins with `~` and a user who is not known here"
+        ) from error
 
 
 def _mirror(value: Any, cwd: Path) -> str | None:
     if value is None or "://" in str(value):
         return None if value is None else str(value).rstrip("/")
-    return str((cwd / Path(str(value)).expanduser()).resolve())
+    return str((cwd / _expanded(value)).resolve())
 
 
 def _cache_home(environ: Mapping[str, str], home: Path) -> Path:
@@ -167,5 +198,7 @@ def _first_writable(folders: tuple[Path, ...]) -> Path | None:
 
 
 def _writable(folder: Path) -> bool:
-    present = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    # `os.path`: a folder of somebody else's, which we may not enter, is none to us and no error
+    above = (folder, *folder.parents)
+    present = next((path for path in above if os.path.exists(path)), None)  # noqa: PTH110
     return present is not None and present.is_dir() and os.access(present, os.W_OK)

@@ -38,8 +38,9 @@ class RealSpace:
         return self.settings.package_cache, self.wheel_cache
 
     def disk(self, folder: Path) -> Disk:
-        """See `ports.SpaceProbe.disk`; looks at the nearest folder that exists."""
-        present = next(path for path in (folder, *folder.parents) if path.exists())
+        """See `ports.SpaceProbe.disk`; looks at the nearest folder that we can see."""
+        above = (folder, *folder.parents)
+        present = next(path for path in above if os.path.exists(path))  # noqa: PTH110
         facts = os.statvfs(present)
         device = present.stat().st_dev
         blocks, files = quota(device)

@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from envforge.adapters.uv import Uv, failed, network_failure, pylock_package
 from envforge.errors import BrokenPrefix, CorruptArchive, EnvforgeError
+from envforge.formats import conda_record
 from envforge.formats.pylock import write_pylock
 from envforge.model.lock import LockedPackage
 
@@ -118,8 +119,8 @@ def _refuse_condas(prefix: Path, names: Collection[str]) -> None:
         if canonicalize_name(item.name.partition("-")[0]) in names
     ]
     for record in sorted((prefix / "conda-meta").glob("*.json")):
-        text = record.read_text(encoding="utf-8", errors="replace")
-        owned = next((item for item in folders if f"{item}/METADATA" in text), None)
+        brought = conda_record.dist_infos(record.read_bytes())
+        owned = next((item for item in folders if item in brought), None)
         if owned:
             name = canonicalize_name(owned.partition("-")[0])
             raise BrokenPrefix(
@@ -130,22 +131,34 @@ def _refuse_condas(prefix: Path, names: Collection[str]) -> None:
 
 
 def _failure(stderr: str, wheels: Iterable[LockedPackage]) -> EnvforgeError | None:
-    by_name = {canonicalize_name(item.name): item for item in wheels}
-    if found := _MISMATCH.search(stderr):
-        wheel = by_name[canonicalize_name(found["name"])]
+    known = tuple(wheels)
+    found = _MISMATCH.search(stderr)
+    if found and (wheel := _named(found["name"], known)):
         return CorruptArchive(
             url=wheel.url, expected=f"sha256 {found['expected']}", found=found["found"]
         )
     if network := network_failure(stderr):
         return network
-    if found := _MISNAMED.search(stderr):
-        wheel = next(item for item in by_name.values() if item.filename == found["file"])
+    found = _MISNAMED.search(stderr)
+    if found and (wheel := _named(found["file"], known)):
         expected = f"{wheel.name} {wheel.version}"
         return CorruptArchive(url=wheel.url, expected=expected, found=found["file"])
-    found = _FAILED.search(stderr)
-    if not found or not _DAMAGED.search(stderr):
-        return None
-    wheel = by_name[canonicalize_name(found["name"])]
-    return CorruptArchive(
-        url=wheel.url, expected=f"sha256 {wheel.sha256}", found="something that is no wheel"
+    found = _FAILED.search(stderr) if _DAMAGED.search(stderr) else None
+    if found and (wheel := _named(found["name"], known)):
+        return CorruptArchive(
+            url=wheel.url, expected=f"sha256 {wheel.sha256}", found="something that is no wheel"
+        )
+    return None
+
+
+def _named(told: str, wheels: Iterable[LockedPackage]) -> LockedPackage | None:
+    """The wheel that uv speaks of, by name or by file; None: none of ours, so uv's words stay."""
+    name = canonicalize_name(told)
+    return next(
+        (
+            item
+            for item in wheels
+            if canonicalize_name(item.name) == name or item.filename == told.rpartition("/")[2]
+        ),
+        None,
     )

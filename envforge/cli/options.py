@@ -129,10 +129,10 @@ def complete_environment(
     from click.shell_completion import CompletionItem
 
     try:
-        forge = make_forge({"envs": ctx.params.get("envs")}, -1)
+        names = make_forge({"envs": ctx.params.get("envs")}, -1).names()
     except EnvforgeError:  # broken settings: every command says so, a half-typed one must not
         return []
-    return [CompletionItem(name) for name in forge.names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def environment_argument(*, required: bool = True) -> Callable[[F], F]:

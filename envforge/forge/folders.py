@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from envforge.formats.environment_yml import EnvironmentDocument
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage
-from envforge.solve import current
+from envforge.solve import current, record
 
 VARIABLES = "envforge.variables"
 """Key in `custom_metadata`: what activation sets, as JSON."""
@@ -74,6 +76,38 @@ def _old_lock(workplace: Workplace, path: Path) -> Lock | None:
 
 
 def read_lock(workplace: Workplace, path: Path) -> Lock | None:
-    """The lock of a folder, or None where there is none."""
+    """The lock of a folder, or None where there is none.
+
+    Raises:
+        InvalidFile: it cannot be read, or what we wrote into its metadata was changed.
+    """
     text = workplace.environments.read(path, CONDA_LOCK_YML)
-    return None if text is None else conda_lock_yml.read(text, str(path / CONDA_LOCK_YML))
+    if text is None:
+        return None
+    lock = conda_lock_yml.read(text, str(path / CONDA_LOCK_YML))
+    mistakes = tuple(_changed_metadata(lock))
+    if mistakes:
+        raise InvalidFile(
+            path=str(path / CONDA_LOCK_YML),
+            mistakes=mistakes,
+            remedy=f"take the file from version control, or `envforge lock {path.name}`",
+        )
+    return lock
+
+
+def variables_of(lock: Lock) -> dict[str, str]:
+    """What activation sets, as the lock holds it."""
+    variables: dict[str, str] = json.loads(lock.metadata.get(VARIABLES, "{}"))
+    return variables
+
+
+def _changed_metadata(lock: Lock) -> Iterator[str]:
+    for key in (VARIABLES, record.KEY):
+        try:
+            value = json.loads(lock.metadata.get(key, "{}"))
+        except ValueError as error:
+            yield f"metadata.custom_metadata: `{key}` is no JSON ({error})"
+            continue
+        texts = value.values() if isinstance(value, dict) and key == VARIABLES else ()
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in texts):
+            yield f"metadata.custom_metadata: `{key}` is not what envforge wrote there"

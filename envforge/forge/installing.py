@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -116,12 +115,6 @@ def remove(workplace: Workplace, env: str, *, prefix: Path | None, folder: bool)
         workplace.environments.delete(path)
 
 
-def variables_of(lock: Lock) -> dict[str, str]:
-    """What activation sets, as the lock holds it."""
-    variables: dict[str, str] = json.loads(lock.metadata.get(folders.VARIABLES, "{}"))
-    return variables
-
-
 def _request(
     workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None
 ) -> installs.InstallRequest:
@@ -138,7 +131,7 @@ def _request(
         environment=str(folder.absolute()),
         platform=platform,
         prefix=locating.prefix_of(workplace, folder, prefix),
-        variables=variables_of(lock),
+        variables=folders.variables_of(lock),
         requested=_requested(workplace, folder),
     )
 

@@ -36,10 +36,11 @@ def _candidates(workplace: Workplace, folder: Path) -> Iterator[Path]:
     }
     yield from (prefix for prefix, made_from in records.items() if made_from == str(folder))
     usual = default_prefix(workplace, folder)
-    if (usual / "conda-meta").is_dir():
+    # `os.path`: a path of somebody else's, which we may not enter, is none to us and no error
+    if os.path.isdir(usual / "conda-meta"):  # noqa: PTH112
         yield usual
     for prefix, made_from in records.items():
-        if Path(made_from).name == folder.name and not Path(made_from).is_dir():
+        if Path(made_from).name == folder.name and not os.path.isdir(made_from):  # noqa: PTH112
             yield prefix
 
 

@@ -38,19 +38,15 @@ def lock_request(
     """
     path = workplace.environments.folder(decision.name)
     workplace.environments.check_place(path)
-    if path.is_dir() and not force:
-        kept = _existing(workplace, path, decision, dry_run=dry_run, engine=engine)
-        if kept is not None:
-            return kept
+    if workplace.environments.is_taken(path) and not force:
+        return _existing(workplace, path, decision, dry_run=dry_run, engine=engine)
     inputs = preparing.fresh(workplace, decision)
     return _solve_and_write(workplace, path, inputs, decision, dry_run=dry_run, engine=engine)
 
 
 def _existing(
     workplace: Workplace, path: Path, decision: Decision, *, dry_run: bool, engine: str
-) -> LockResult | None:
-    if not any(path.iterdir()):
-        return None
+) -> LockResult:
     folder = read_folder(workplace, path)
     if folder.lock is None or record.KEY not in folder.lock.metadata:
         raise EnvironmentExists(

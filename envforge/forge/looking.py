@@ -7,7 +7,7 @@ from pathlib import Path
 from envforge.adapters.environments import ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_record, read_state
 from envforge.errors import EnvforgeError, InvalidFile
-from envforge.forge import folders, installing, locating
+from envforge.forge import folders, locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.install.plan import lock_digest
 from envforge.model.lock import Lock
@@ -63,5 +63,5 @@ def _is_up_to_date(lock: Lock | None, prefix: Path) -> bool:
     record = read_record(prefix)
     if lock is None or record is None:
         return False
-    digest = lock_digest(lock.for_platform(this_platform()), installing.variables_of(lock))
+    digest = lock_digest(lock.for_platform(this_platform()), folders.variables_of(lock))
     return record.complete and record.digest == digest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from envforge.adapters.environments import Environments
 from envforge.adapters.process import RealProcesses
 from envforge.adapters.settings import load_settings
-from envforge.errors import InvalidValue
+from envforge.errors import FileNotUsable, InvalidValue
 from envforge.model.machine import Platform
 from envforge.model.settings import Settings
 from envforge.ports import CondaSolver, MachineProbe, Processes, Reporter, WheelResolver
@@ -72,6 +72,15 @@ class SilentReporter:
         """Nothing."""
 
 
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise FileNotUsable(
+            path=".", reason="the folder we stand in was removed", remedy="`cd` to another one"
+        ) from error
+
+
 class Workplace:
     """Settings and engines of one `Forge`."""
 
@@ -83,7 +92,7 @@ class Workplace:
         reporter: Reporter | None = None,
         probe: MachineProbe | None = None,
     ) -> None:
-        self.settings = settings or load_settings(os.environ, Path.cwd(), overrides)
+        self.settings = settings or load_settings(os.environ, _here(), overrides)
         self.reporter: Reporter = reporter or SilentReporter()
         self.environments = Environments(self.settings.envs_folder)
         self.processes: Processes = RealProcesses()

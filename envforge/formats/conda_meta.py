@@ -10,7 +10,6 @@ fields that most readers need can be had without parsing the rest.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,7 +23,6 @@ _MARKER_VERSION: Final = 1
 _UNSET: Final = "***unset***"
 """What `conda env config vars unset` leaves behind."""
 _FIELDS: Final = ("name", "version", "build", "url", "sha256")
-_METADATA: Final = re.compile(rb'"([^"]+\.(?:dist-info/METADATA|egg-info/PKG-INFO|egg-info))"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +79,6 @@ def site_packages_path(data: bytes) -> str | None:
     """Where a Python's record says that packages go; None: it does not say (CEP 17)."""
     found = _top_level(data, "python_site_packages_path")
     return str(found) if found else None
-
-
-def owned_metadata(data: bytes) -> frozenset[str]:
-    """Paths, in the prefix, of the Python metadata (dist-info, egg-info) that a record lists."""
-    return frozenset(found.decode("utf-8", "replace") for found in _METADATA.findall(data))
 
 
 def _recorded(item: Mapping[str, Any]) -> RecordedFile:
@@ -168,10 +161,12 @@ def merge_state(text: str | None, ours: Mapping[str, str], before: Iterable[str]
         path: for messages.
 
     Raises:
-        InvalidFile: the file is no JSON object.
+        InvalidFile: the file is no JSON object, or its variables are none.
     """
     state = _parse(text.encode(), path) if text and text.strip() else {}
     present = state.get("env_vars") or {}
+    if not isinstance(present, dict):
+        raise _broken(path, "`env_vars` is no mapping")
     kept = {name: value for name, value in present.items() if name not in set(before)}
     state["env_vars"] = {**kept, **ours}
     return json.dumps(state, indent=2, sort_keys=True) + "\n"

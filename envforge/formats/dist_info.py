@@ -37,9 +37,15 @@ def read_metadata(text: str, path: str) -> tuple[str, str]:
     return str(canonicalize_name(name.strip())), version.strip()
 
 
-def read_files(record: str) -> tuple[WheelFile, ...]:
-    """The files of a wheel; compiled ones are left out, they come and go."""
-    rows = (row for row in csv.reader(record.splitlines()) if row)
+def read_files(record: str) -> tuple[WheelFile, ...] | None:
+    """The files of a wheel; compiled ones are left out, they come and go.
+
+    None: the text is no list of files, as a disk that lost power can leave it.
+    """
+    try:
+        rows = [row for row in csv.reader(record.splitlines()) if row]
+    except csv.Error:
+        return None
     return tuple(
         WheelFile(path=row[0], size=int(row[2]) if len(row) > 2 and row[2].isdigit() else None)
         for row in rows

@@ -110,15 +110,13 @@ def _problem(
         requirements=tuple(map(conda_spec.format_pip, others)),
         torch_requirements=tuple(map(conda_spec.format_pip, family)),
         torch_index=inputs.torch_index,
-        constraints=(
-            *visible.wheel_constraints(inputs.constraints),
-            *(f"{item.name}=={item.version}" for item in old),
-        ),
+        constraints=visible.wheel_constraints(inputs.constraints),
         glibc=next(
             (item.version for item in inputs.virtual.get(platform, ()) if item.name == "__glibc"),
             None,
         ),
         accelerator=accelerator_label(inputs.cuda),
+        preferred=tuple(old),
     )
 
 

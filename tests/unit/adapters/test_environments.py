@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envforge.adapters.environments import Environments
-from envforge.errors import InvalidFile, NoSuchEnvironment
+from envforge.errors import FileNotUsable, InvalidFile, NoSuchEnvironment
 
 FILES = {"environment.yml": "e", "virtual-packages.yml": "v", "conda-lock.yml": "l"}
 
@@ -93,3 +93,48 @@ def test_a_file_in_place_of_the_folder_is_refused(environments: Environments) ->
 
     with pytest.raises(InvalidFile, match="a file is where the environment's folder belongs"):
         environments.write(environments.root / "x", FILES)
+
+
+def test_a_folder_that_may_not_be_listed_is_named(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(FileNotUsable, match="permission denied"):
+        environments.names()
+
+
+def test_one_that_may_not_be_looked_into_is_listed_all_the_same(environments: Environments) -> None:
+    """Others in a shared folder close theirs; a link to itself cannot be entered by anybody."""
+    closed = environments.root / "closed"
+    closed.symlink_to(closed)
+
+    assert "closed" in environments.names()
+    with pytest.raises(FileNotUsable, match="too many levels"):
+        environments.read(closed, "environment.yml")
+    with pytest.raises(FileNotUsable, match="too many levels"):
+        environments.locate(f"{closed}/x")
+    with pytest.raises(FileNotUsable, match="too many levels"):
+        environments.check_place(closed / "x")
+
+
+def test_a_root_that_no_filesystem_can_have(tmp_path: Path) -> None:
+    with pytest.raises(FileNotUsable, match="name too long"):
+        Environments(tmp_path / ("x" * 300)).names()
+
+
+def test_what_is_taken(environments: Environments, monkeypatch: pytest.MonkeyPatch) -> None:
+    (environments.root / "empty").mkdir()
+    taken = [environments.is_taken(environments.root / name) for name in ("empty", "none")]
+
+    assert taken == [False, False]
+    assert environments.is_taken(environments.folder("nlp-gpt-torch20-cpu"))
+
+    def refuse(_: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(FileNotUsable, match="permission denied"):
+        environments.is_taken(environments.root / "empty")

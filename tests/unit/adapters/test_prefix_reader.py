@@ -250,3 +250,23 @@ def test_half_a_conda_package_is_a_leftover_and_what_pip_installed_is_not(prefix
     conda(prefix, "tqdm", "5.0", files={str(newer.relative_to(prefix)): newer.read_text()})
 
     assert prefix_reader.leftover_dist_infos(prefix) == (half, older)
+
+
+def test_a_copy_that_a_conda_package_carries_hides_no_wheel(prefix: Path) -> None:
+    """setuptools has one of `packaging`; its own dist-info is another, and whole."""
+    copy = f"{SITE}/setuptools/_vendor/torch-2.1.dist-info/METADATA"
+    conda(prefix, "setuptools", "75.0", files={copy: "Name: torch\nVersion: 2.1\n"})
+
+    assert [item.name for item in read_prefix(prefix).packages if item.manager == "pip"] == [
+        "torch"
+    ]
+    assert prefix_reader.leftover_dist_infos(prefix) == ()
+
+
+def test_a_record_that_is_damaged_in_the_middle_is_a_damaged_package(prefix: Path) -> None:
+    """Its first and last lines are as they should be, so it is read, and its list is not."""
+    record = conda(prefix, "half", files={"lib/half": "x"})
+    record.write_text(record.read_text().replace('"paths": [', '"paths": ['.ljust(40, "\0")))
+
+    assert {item.name for item in read_prefix(prefix).damaged} == {"half"}
+    assert prefix_reader.unlike_recorded(prefix) == ("conda-meta/half-1.0-0.json",)

@@ -10,7 +10,7 @@ from fakes.installing import conda_package
 
 from envforge.adapters import prefix_writer
 from envforge.adapters.prefix_reader import read_record, read_state
-from envforge.errors import FileNotUsable
+from envforge.errors import FileNotUsable, InvalidFile
 from envforge.model.prefix import InstallPlan, InstallRecord, PrefixState
 
 RECORD = InstallRecord(digest="d", complete=False)
@@ -88,6 +88,20 @@ def test_variables_are_written_where_conda_looks(tmp_path: Path) -> None:
     assert written == {"env_vars": {"B": "2"}}
 
 
+@pytest.mark.parametrize("text", ["[]", '{"env_vars": ["A"]}', "{"])
+def test_a_state_that_is_not_condas_is_left_alone(tmp_path: Path, text: str) -> None:
+    state = tmp_path / "conda-meta" / "state"
+    state.parent.mkdir()
+    state.write_text(text)
+
+    with pytest.raises(InvalidFile, match="conda-meta/state"):
+        prefix_writer.write_variables(tmp_path, {"A": "1"}, [])
+    assert state.read_text() == text
+    state.write_bytes(b"\xff")
+    with pytest.raises(FileNotUsable, match="not UTF-8"):
+        prefix_writer.write_variables(tmp_path, {"A": "1"}, [])
+
+
 def test_history_starts_with_everything_and_goes_on_with_differences(tmp_path: Path) -> None:
     one, two = conda_package("one"), conda_package("two")
     resumed = InstallPlan(prefix=tmp_path, add=(two,))
@@ -119,6 +133,16 @@ def test_deletion_opens_what_packages_closed(tmp_path: Path) -> None:
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere"]
     assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+def test_of_a_link_what_it_leads_to_goes_too(tmp_path: Path) -> None:
+    """Environments are put on a larger disk in this way."""
+    (tmp_path / "large" / "env" / "bin").mkdir(parents=True)
+    (tmp_path / "env").symlink_to(tmp_path / "large" / "env")
+
+    prefix_writer.delete(tmp_path / "env")
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["large"]
 
 
 @pytest.mark.parametrize("call", ["unlink", "rmdir", "open"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
-from envforge.adapters.process import RealProcesses
+from envforge.adapters.process import RealProcesses, become
 from envforge.errors import ToolFailed, ToolMissing
 
 RUN = RealProcesses().run
@@ -32,6 +33,20 @@ def test_a_failure_carries_the_end_of_stderr() -> None:
 
 def test_unchecked_failures_come_back() -> None:
     assert RUN([sys.executable, "-c", "exit(3)"], env={}, timeout=60, check=False).status == 3
+
+
+def test_what_is_no_program_for_this_machine(tmp_path: Path) -> None:
+    """Neither as a program of its own, nor in our place."""
+    alien = tmp_path / "alien"
+    alien.write_bytes(b"MZ\x90\x00")
+    with pytest.raises(ToolFailed, match="permission denied"):
+        RUN([str(alien)], env={}, timeout=1)
+    alien.chmod(0o755)
+    with pytest.raises(ToolFailed, match="exec format error"):
+        RUN([str(alien)], env={}, timeout=1)
+    with pytest.raises(ToolFailed, match="exec format error") as caught:
+        become(str(alien), ["alien"], {})
+    assert "`#!`" in (caught.value.hint or "")
 
 
 def test_a_missing_program_and_a_time_out() -> None:

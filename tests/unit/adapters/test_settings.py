@@ -45,6 +45,55 @@ def test_pyproject_is_found_from_a_folder_below(tmp_path: Path) -> None:
     assert settings(below).envs_folder == tmp_path / "shared-envs"
 
 
+def test_paths_in_a_file_are_relative_to_it_or_to_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    text = '[tool.envforge]\nmirror = "channels"\ncache = "~/cache"\n'
+    (tmp_path / "pyproject.toml").write_text(text)
+    below = tmp_path / "a"
+    below.mkdir()
+
+    assert settings(below).mirror == str(tmp_path / "channels")
+    assert settings(below).cache == tmp_path / "me" / "cache"
+    text = text.replace("channels", "https://host/x")
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert settings(below).mirror == "https://host/x"
+
+
+@pytest.mark.parametrize(
+    "text", ['[tool]\nenvforge = { envs = "e" }\n', '[tool]\nenvforge.envs = "e"\n']
+)
+def test_a_table_may_be_written_in_any_way(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert settings(tmp_path).envs_folder == tmp_path / "e"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tool.envforge]\nenvs = 3\n", "tool.envforge.envs: must be text"),
+        ("[tool.envforge]\nmirror = true\n", "tool.envforge.mirror: must be text"),
+        ("[[tool.envforge]]\nenvs = 'x'\n", "tool.envforge: must be a table"),
+    ],
+)
+def test_a_setting_of_another_kind_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(InvalidFile, match=said):
+        settings(tmp_path)
+
+
+def test_a_user_who_does_not_exist_has_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="not known here"):
+        settings(tmp_path, {"envs": "~nobody-of-this-name/envs"})
+
+
+@pytest.mark.parametrize("text", ["0", "inf", "nan", "soon"])
+def test_a_timeout_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidValue, match="no number of seconds"):
+        settings(tmp_path, ENVFORGE_TIMEOUT=text)
+
+
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.envforge]\nmiror = "m"\nzzz = 1\n')
 
@@ -118,7 +167,12 @@ def test_conda_variables_win(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("channels: x", "channels: must be a list"), ("- a", "mapping"), ("a: [", "while parsing")],
+    [
+        ("channels: x", "channels: must be a list"),
+        ("mirrored_channels: {a: 'https://m'}", "mirrored_channels.a: must be a list"),
+        ("- a", "mapping"),
+        ("a: [", "while parsing"),
+    ],
 )
 def test_a_broken_condarc_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "special.yml"

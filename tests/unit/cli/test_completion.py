@@ -66,3 +66,12 @@ def test_broken_settings_complete_nothing_and_say_nothing(
 
     assert completed("show", "") == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_that_is_none_completes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+
+    assert completed("show", "--envs", "file", "") == []

@@ -60,7 +60,7 @@ def test_variables_of_the_lock_are_set_on_activation(place: FakeWorkplace, folde
     lock = replace(lock, metadata={folders.VARIABLES: json.dumps({"A": "b"})})
     prefix = installing.install(place, folder, lock, None).prefix
 
-    assert installing.variables_of(lock) == {"A": "b"}
+    assert folders.variables_of(lock) == {"A": "b"}
     state = json.loads((prefix / "conda-meta" / "state").read_text())
     assert state["env_vars"] == {"A": "b"}
 
@@ -79,7 +79,7 @@ def test_condas_history_keeps_what_was_asked_for(
         (result.prefix / "conda-meta" / "history").read_text() for result in (first, second)
     ]
     assert "pytorch=2.7.1=*cuda126*" in histories[0]
-    assert "update specs: [" not in histories[1] or "pytorch=2.7.1" not in histories[1]
+    assert "update specs: [" not in histories[1]
 
 
 def test_a_lock_alone_is_enough(place: FakeWorkplace, folder: Path) -> None:

@@ -118,3 +118,15 @@ def test_whole_ones_are_entered_whoever_made_them(
 
     assert usable_prefix(place, folder, foreign) == foreign
     assert usable_prefix(place, folder, installed(tmp_path / "mine", folder)) == tmp_path / "mine"
+
+
+def test_folders_that_may_not_be_entered_are_none(
+    place: FakeWorkplace, folder: Path, tmp_path: Path
+) -> None:
+    """Nobody can enter a link to itself, as nobody but its owner a closed home."""
+    closed = tmp_path / "closed"
+    closed.symlink_to(closed)
+    mine = installed(tmp_path / "mine", closed / ("x" * 300) / NAME)
+    register(place.settings.home, mine)
+
+    assert find_prefix(place, folder) == mine

@@ -15,7 +15,7 @@ from envforge.adapters.machine_probe import LiveMachineProbe
 from envforge.adapters.prefixes import RealPrefixes
 from envforge.adapters.rattler_solver import RattlerSolver
 from envforge.adapters.uv_resolver import UvResolver
-from envforge.errors import InvalidValue
+from envforge.errors import FileNotUsable, InvalidValue
 from envforge.forge import Forge
 from envforge.forge.workplace import SilentReporter, Workplace, this_platform
 
@@ -41,6 +41,18 @@ def test_settings_are_read_once_from_where_they_stand(
     assert forge.settings.mirror == "https://given"
     monkeypatch.setenv("ENVFORGE_PREFIXES", str(tmp_path / "later"))
     assert forge.settings.prefixes == tmp_path / "variable"
+
+
+def test_a_folder_that_was_removed_is_no_place_to_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(FileNotUsable, match="was removed"):
+        Workplace()
 
 
 def test_nobody_is_told_unless_somebody_listens(tmp_path: Path) -> None:

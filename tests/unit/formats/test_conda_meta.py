@@ -94,16 +94,6 @@ def test_noarch_python_is_told_from_others() -> None:
     assert not conda_meta.is_noarch_python(as_bytes({"name": "x"}))
 
 
-def test_python_metadata_that_a_package_owns() -> None:
-    listed = [
-        "lib/python3.11/site-packages/a-1.dist-info/METADATA",
-        "lib/python3.11/site-packages/b-1.egg-info/PKG-INFO",
-        "lib/python3.11/site-packages/c-1.egg-info",
-        "lib/python3.11/site-packages/a-1.dist-info/RECORD",
-    ]
-    assert conda_meta.owned_metadata(as_bytes({"files": listed})) == set(listed[:3])
-
-
 def test_site_packages_are_where_python_says() -> None:
     free = {**RECORD, "python_site_packages_path": "lib/python3.13t/site-packages"}
     assert conda_meta.site_packages_path(as_bytes(free)) == "lib/python3.13t/site-packages"

@@ -38,3 +38,7 @@ def test_where_a_distribution_came_from() -> None:
     assert read_url('{"url": "file:///w/x.whl", "archive_info": {}}') == "file:///w/x.whl"
     for text in (None, "", "{", "[]", "{}"):
         assert read_url(text) == ""
+
+
+def test_a_list_that_is_none() -> None:
+    assert read_files("x" * 200_000 + ",,\n") is None

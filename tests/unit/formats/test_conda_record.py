@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes.facts import locked
 from fakes.prefix_on_disk import add_record
 
-from envforge.verify.conda_record import dist_infos, library_sizes
+from envforge.formats.conda_record import dist_infos, library_sizes
 
 
 def test_libraries_and_their_sizes(tmp_path: Path) -> None:
@@ -31,4 +31,10 @@ def test_distributions_of_a_package() -> None:
     """As `files` and as `paths_data` name them."""
     folders = ("lib/python3.10/site-packages/a-1.dist-info", "site-packages/b-2.dist-info")
     data = json.dumps({"files": [f"{folder}/METADATA" for folder in folders]}).encode()
-    assert list(dist_infos(data)) == ["a-1.dist-info", "b-2.dist-info"]
+    assert dist_infos(data) == {"a-1.dist-info", "b-2.dist-info"}
+
+
+def test_a_copy_that_a_package_carries_is_no_distribution_of_its_own() -> None:
+    """setuptools has had `packaging` and others below `_vendor` since its release 71."""
+    vendored = "lib/python3.11/site-packages/setuptools/_vendor/packaging-24.2.dist-info/METADATA"
+    assert dist_infos(json.dumps({"files": [vendored]}).encode()) == frozenset()

@@ -1,4 +1,4 @@
-"""What verify needs of a conda-meta record besides `formats.conda_meta`, without parsing it.
+"""What is wanted of a conda-meta record without parsing it.
 
 A prefix of 300 packages holds some tens of MB of records, nearly all of it lists of files; a
 search for a few bytes costs about what reading them costs.
@@ -10,18 +10,19 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-_METADATA: Final = b'.dist-info/METADATA"'
+_DIST_INFO: Final = re.compile(rb'site-packages/([^"/]+\.dist-info)/METADATA"')
 _LIBRARY_ENTRY: Final = re.compile(
     rb'"_path":\s*"(?P<path>[^"]*\.so[0-9.]*)"(?P<rest>[^{}]*?)"size_in_bytes":\s*(?P<size>\d+)'
 )
 
 
-def dist_infos(data: bytes) -> Iterator[str]:
-    """The dist-info folders that a record lists: what Python calls the package's distributions."""
-    end = data.find(_METADATA)
-    while end >= 0:
-        yield data[data.rfind(b"/", 0, end) + 1 : end].decode("utf-8", "replace") + ".dist-info"
-        end = data.find(_METADATA, end + 1)
+def dist_infos(data: bytes) -> frozenset[str]:
+    """The dist-info folders that a record lists: what Python calls the package's distributions.
+
+    Only those that lie in site-packages itself: deeper ones are copies that a package carries for
+    its own use (`setuptools/_vendor/packaging-24.2.dist-info`), and no distribution of its own.
+    """
+    return frozenset(name.decode("utf-8", "replace") for name in _DIST_INFO.findall(data))
 
 
 def library_sizes(data: bytes) -> Iterator[tuple[str, int]]:
