@@ -244,7 +244,7 @@ class Unsolvable(LockError):
     @property
     def hint(self) -> str | None:
         if not self.nearest:
-            return "loosen a version, or add a channel with `--channel`"
+            return "loosen a version, or leave a package out"
         return "tried, and does solve:" + "".join(f"\n  {command}" for command in self.nearest)
 
 
@@ -269,6 +269,10 @@ class WrongBuild(LockError):
         )
 
 
+_REASONS = 5
+"""Told one by one; more are counted."""
+
+
 @dataclass(eq=False)
 class StaleLock(LockError):
     """The lock was made from other inputs than those that lie beside it."""
@@ -280,7 +284,10 @@ class StaleLock(LockError):
     remedy: str
 
     def __str__(self) -> str:
-        return f"`{self.path}` is not current: {'; '.join(self.reasons)}"
+        shown = list(self.reasons[:_REASONS])
+        if len(self.reasons) > _REASONS:
+            shown.append(f"and {len(self.reasons) - _REASONS} more reasons")
+        return f"`{self.path}` is not current: {'; '.join(shown)}"
 
     @property
     def hint(self) -> str | None:

@@ -52,7 +52,7 @@ def unusable(path: Path, error: OSError) -> FileNotUsable:
     """Say an OSError in our words."""
     remedies = {
         "EROFS": "choose a folder that can be written, with `--envs` or `--prefix`",
-        "EACCES": "choose a folder that you may write, with `--envs` or `--prefix`",
+        "EACCES": "choose a folder of yours, with `--envs`, `--prefix` or `ENVFORGE_CACHE`",
         "ENOSPC": "free some space, or choose another disk",
         "EDQUOT": "your quota is used up: free some space, or choose another disk",
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -63,6 +63,8 @@ class UvResolver:
     uv: Uv
     interpreter: Path
     """Any Python: uv asks it nothing that reaches the result, but does not run without one."""
+    tell: Callable[[str], None] = _LOG.warning
+    """Told when pip's indexes had to be merged, which trusts them all alike."""
 
     def resolve(self, problem: WheelProblem) -> tuple[LockedPackage, ...]:
         """See `ports.WheelResolver.resolve`; sorted by name.
@@ -116,9 +118,9 @@ class UvResolver:
             except Unsolvable as again:  # noqa: PERF203 - two tries, each a process
                 error = again
             else:
-                _LOG.warning(
-                    "%s: the extra indexes alone do not suffice; others were asked as well",
-                    problem.platform,
+                self.tell(
+                    f"wheels for {problem.platform}: pip's extra indexes hold only a part, so all"
+                    " its indexes were searched as one, as pip does"
                 )
                 return packages
         raise error from None
@@ -302,7 +304,8 @@ def _locked(package: PylockPackage, problem: WheelProblem, folder: Path) -> Lock
             explanation=f"`{package.name} {package.version}` has no sha256 on its index,"
             " and a lock without it would not be reproducible",
         )
-    url = without_credentials(_address(wheel.url, folder)).partition("#")[0]
+    # A query may be a signature or a token: what needs one is looked up again at install time.
+    url = re.split(r"[?#]", without_credentials(_address(wheel.url, folder)))[0]
     name = parse_wheel_name(_filename(wheel.url))
     return LockedPackage(
         platform=problem.platform,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from envforge.errors import EnvforgeError
 SCHEMA: Final = "envforge.error/1"
 AS_JSON: Final = "envforge.as_json"
 """Key in click's `meta`: whether the command line asked for JSON."""
+PLACES: Final = "envforge.places"
+"""Key in click's `meta`: the options `--mirror`, `--envs` and `--offline` as they were given."""
+_COMMANDS: Final = re.compile(r"^( +envforge (?:create|lock) .*)$", re.MULTILINE)
 
 
 def show_error(error: EnvforgeError | click.UsageError) -> None:
@@ -22,7 +26,7 @@ def show_error(error: EnvforgeError | click.UsageError) -> None:
         return
     label = click.style("error:", fg="red", bold=True)
     click.echo(f"{label} {_message(error)}", err=True)
-    hint = getattr(error, "hint", None)
+    hint = _hint(error)
     if hint:
         click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {hint}", err=True)
 
@@ -35,10 +39,18 @@ def error_document(error: EnvforgeError | click.UsageError) -> dict[str, Any]:
             "code": getattr(error, "code", "usage"),
             "exit_code": error.exit_code,
             "message": _message(error),
-            "hint": getattr(error, "hint", None),
+            "hint": _hint(error),
             "facts": _facts(error),
         },
     }
+
+
+def _hint(error: Exception) -> str | None:
+    """The remedy; commands to copy in it look where this command line looked."""
+    hint: str | None = getattr(error, "hint", None)
+    context = click.get_current_context(silent=True)
+    places: str = context.meta.get(PLACES, "") if context else ""
+    return _COMMANDS.sub(lambda found: f"{found[1]}{places}", hint) if hint else None
 
 
 def _facts(error: Exception) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def command(
     )
     if plot:
         _draw(grid, plot)
+        click.echo(f"wrote {plot}", err=True)
     if as_json:
         click.echo(render_matrix.as_json(grid))
     else:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from envforge.cli.failure import PLACES
 from envforge.errors import EnvforgeError
 from envforge.model.machine import PLATFORMS
 from envforge.model.spec import SOURCES
@@ -43,9 +45,19 @@ def forge_options(function: F) -> F:
         **kwargs: Any,
     ) -> Any:
         overrides = {"envs": envs, "mirror": mirror, "offline": offline}
+        click.get_current_context().meta[PLACES] = _as_typed(overrides)
         return function(make_forge(overrides, -1 if quiet else verbose), *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _as_typed(overrides: Mapping[str, Any]) -> str:
+    """These options as they stand on a command line, each after a blank."""
+    given = {key: value for key, value in overrides.items() if value}
+    return "".join(
+        f" --{key}" if value is True else f" --{key} {shlex.quote(str(value))}"
+        for key, value in given.items()
+    )
 
 
 def make_forge(overrides: dict[str, Any], verbosity: int = 0) -> Forge:
@@ -66,8 +78,8 @@ def request_options(function: F) -> F:
 
 
 _REQUEST = (
-    click.option("--torch", metavar="V", help="2.0.1, 2.0 (its newest patch) or latest."),
-    click.option("--cuda", metavar="V", help="11.8 or cu118, cpu, or auto: what runs here."),
+    click.option("--torch", metavar="V", help="2.0.1, 2.0 (its newest patch) or latest. [latest]"),
+    click.option("--cuda", metavar="V", help="11.8 or cu118, cpu, or auto: what runs here. [auto]"),
     click.option("--python", metavar="V", help="3.10, or host: the interpreter of envforge."),
     click.option(
         "--with", "packages", metavar="SPEC", multiple=True, help="A package more. Repeatable."

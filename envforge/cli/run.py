@@ -24,6 +24,10 @@ def command(forge: Forge, *, env: str, arguments: tuple[str, ...], prefix: Path 
     The command takes this process's place, so signals and the terminal are its own.
     """
     program = arguments[1:] if arguments[0] == "--" else arguments
+    if program == arguments and program[0].startswith("-"):
+        raise click.UsageError(
+            f"{program[0]!r} stands behind ENV, where the command begins: options go before ENV."
+        )
     if not program:
         raise click.UsageError("Missing argument '-- CMD...'.")
     forge.run(env, program, prefix=prefix)

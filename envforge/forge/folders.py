@@ -15,7 +15,7 @@ from envforge.formats.environment_yml import EnvironmentDocument
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage
-from envforge.solve import current, record
+from envforge.solve import claim, current, record
 
 VARIABLES = "envforge.variables"
 """Key in `custom_metadata`: what activation sets, as JSON."""
@@ -35,7 +35,11 @@ class Folder:
         """Why the lock is not current; empty: it is."""
         if self.lock is None:
             return (f"there is no {CONDA_LOCK_YML}",)
-        return current.is_current(self.lock, self.document, self.virtual)
+        stale = current.is_current(self.lock, self.document, self.virtual)
+        if self.lock.target is None:
+            return stale
+        name = self.document.spec.name
+        return (*stale, *claim.contradictions(self.path.name, name, self.lock.target))
 
 
 def read_folder(workplace: Workplace, path: Path, *, replacing_lock: bool = False) -> Folder:

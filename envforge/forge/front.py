@@ -126,8 +126,14 @@ class Forge:
         decision = asking.decide(self._workplace, request, driver=driver, gpus=gpus, force=force)
         installing.check_platform(request.platforms)
         installing.check_place(self._workplace, decision.name, prefix)
+        folder = self._workplace.environments.folder(decision.name)
         locked = locking.lock_request(
-            self._workplace, decision, dry_run=dry_run, force=force, engine=engine
+            self._workplace,
+            decision,
+            dry_run=dry_run,
+            force=force,
+            engine=engine,
+            before_writing=lambda lock: installing.check(self._workplace, folder, lock, prefix),
         )
         if dry_run:
             planned = installing.plan(self._workplace, locked.folder, locked.lock, prefix)

@@ -35,14 +35,25 @@ def check_platform(platforms: Sequence[Platform]) -> None:
         )
 
 
+def check(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None) -> None:
+    """See that an install could go through: the place, the archives, the space.
+
+    Raises:
+        BrokenPrefix, NotEnoughSpace, Unreachable
+    """
+    installs.check(_request(workplace, folder, lock, prefix), workplace.install_tools)
+
+
 def check_place(workplace: Workplace, name: str, prefix: Path | None) -> None:
     """Refuse a place that something else takes, before anything is solved.
 
     Raises:
-        BrokenPrefix: a file, or a folder that is no environment.
+        BrokenPrefix: a file, a folder that is no environment, or another folder's environment.
     """
     folder = workplace.environments.folder(name)
-    read_state(locating.prefix_of(workplace, folder, prefix))
+    place = locating.prefix_of(workplace, folder, prefix)
+    read_state(place)
+    locating.refuse_of_another(folder, place)
 
 
 def current_lock(workplace: Workplace, path: Path, *, locked: bool, dry_run: bool = False) -> Lock:
@@ -84,6 +95,7 @@ def plan(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None) ->
 def install(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None) -> InstallResult:
     """Make the prefix equal to the lock, after saying what changes."""
     request = _request(workplace, folder, lock, prefix)
+    locating.refuse_of_another(folder, request.prefix)
 
     def say(change: InstallPlan) -> bool:
         workplace.reporter.note(f"`{request.prefix}` differs from its lock; this changes:")
@@ -100,6 +112,7 @@ def plan_removal(
     """The directories that `remove` deletes."""
     path = workplace.environments.locate(env)
     place = locating.prefix_of(workplace, path, prefix)
+    locating.refuse_of_another(path, place)
     found = () if read_state(place) is PrefixState.ABSENT else (place,)
     return (*found, path) if folder else found
 

@@ -36,12 +36,36 @@ def _candidates(workplace: Workplace, folder: Path) -> Iterator[Path]:
     }
     yield from (prefix for prefix, made_from in records.items() if made_from == str(folder))
     usual = default_prefix(workplace, folder)
+    if _is_of_another(records.get(usual), folder):
+        return
     # `os.path`: a path of somebody else's, which we may not enter, is none to us and no error
     if os.path.isdir(usual / "conda-meta"):  # noqa: PTH112
         yield usual
     for prefix, made_from in records.items():
         if Path(made_from).name == folder.name and not os.path.isdir(made_from):  # noqa: PTH112
             yield prefix
+
+
+def _is_of_another(made_from: str | None, folder: Path) -> bool:
+    """Whether a prefix was made from another folder that is still there."""
+    if not made_from or made_from == str(folder):
+        return False
+    return os.path.isdir(made_from)  # noqa: PTH112 - a path that we may not enter is none
+
+
+def refuse_of_another(folder: Path, prefix: Path) -> None:
+    """Keep the environment of one clone from being changed or removed by another.
+
+    Raises:
+        BrokenPrefix: it was made from another folder, which is still there.
+    """
+    record = read_record(prefix)
+    if record is not None and _is_of_another(record.environment, folder.absolute()):
+        raise BrokenPrefix(
+            prefix=str(prefix),
+            reason=f"is the environment of `{record.environment}`",
+            remedy=f"install this one elsewhere: `envforge install {folder.name} --prefix PATH`",
+        )
 
 
 def prefix_of(workplace: Workplace, folder: Path, given: Path | None) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from envforge.forge.folders import read_folder
 from envforge.forge.workplace import Workplace
 from envforge.formats.environment_yml import EnvironmentDocument
 from envforge.model.choice import Choice
+from envforge.model.lock import Lock
 from envforge.model.results import LockResult
 from envforge.model.spec import Request
 from envforge.solve import claim, compose, nearest, record
@@ -28,8 +29,11 @@ def lock_request(
     dry_run: bool = False,
     force: bool = False,
     engine: str = "rattler",
+    before_writing: Callable[[Lock], None] = lambda _: None,
 ) -> LockResult:
     """Make the folder of a request; one that was made from the same request is kept.
+
+    `before_writing` sees a new lock, and may raise to leave everything as it was.
 
     Raises:
         EnvironmentExists: another request gave this name.
@@ -41,7 +45,15 @@ def lock_request(
     if workplace.environments.is_taken(path) and not force:
         return _existing(workplace, path, decision, dry_run=dry_run, engine=engine)
     inputs = preparing.fresh(workplace, decision)
-    return _solve_and_write(workplace, path, inputs, decision, dry_run=dry_run, engine=engine)
+    return _solve_and_write(
+        workplace,
+        path,
+        inputs,
+        decision,
+        dry_run=dry_run,
+        engine=engine,
+        before_writing=before_writing,
+    )
 
 
 def _existing(
@@ -169,6 +181,7 @@ def _solve_and_write(
     *,
     dry_run: bool,
     engine: str,
+    before_writing: Callable[[Lock], None] = lambda _: None,
 ) -> LockResult:
     solved = _run_engine(workplace, inputs, decision, engine)
     for note in solved.notes:
@@ -177,6 +190,7 @@ def _solve_and_write(
     wrong = tuple(claim.contradictions(path.name, solved.document.spec.name, solved.lock.target))
     if wrong:
         raise InvalidFile(path=str(path / ENVIRONMENT_YML), mistakes=wrong)
+    before_writing(solved.lock)
     written = not dry_run and workplace.environments.write(path, solved.files)
     changed: Literal["written", "unchanged"] = "written" if written else "unchanged"
     return LockResult(
@@ -186,5 +200,5 @@ def _solve_and_write(
         choice=decision.choice if decision else None,
         files=solved.files,
         outcome="planned" if dry_run else changed,
-        notes=solved.notes,
+        notes=(*(decision.choice.notes if decision else ()), *solved.notes),
     )

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from envforge.adapters import check_plugins
 from envforge.adapters.activation_scripts import run_environment
+from envforge.adapters.environments import CONDA_LOCK_YML
 from envforge.adapters.host_facts import host_facts
 from envforge.adapters.prefix_facts import read_prefix
 from envforge.adapters.prefix_reader import read_state
 from envforge.adapters.python_probe import PythonProbe
-from envforge.errors import InvalidValue, NoSuchEnvironment
+from envforge.errors import EnvforgeError, InvalidValue, NoSuchEnvironment, StaleLock
 from envforge.forge import folders, locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats import environment_yml
-from envforge.model.finding import Level, Report
+from envforge.model.finding import Level, Outcome, Report
+from envforge.verify import registry
 from envforge.verify import verify as judging
 from envforge.verify.check import Check
 from envforge.verify.facts import Layer, PrefixFacts, ProbeFacts, Subject
@@ -46,6 +48,7 @@ def verify(
     Raises:
         NoSuchEnvironment: `env` is not known, or None and nothing is installed.
     """
+    registry.chosen(checks(), only=looking.only, skip=looking.skip)  # a slip is told at once
     if env is not None:
         return (verify_one(workplace, workplace.environments.locate(env), prefix, looking),)
     if prefix is not None:
@@ -63,18 +66,45 @@ def verify(
     if not installed:
         raise NoSuchEnvironment(name="", searched=str(workplace.settings.envs_folder))
     return tuple(
-        verify_one(workplace, workplace.environments.folder(name), None, looking)
+        _verify_or_say_why_not(workplace, workplace.environments.folder(name), looking)
         for name in installed
     )
+
+
+def _verify_or_say_why_not(workplace: Workplace, folder: Path, looking: Looking) -> Report:
+    """One of several: what cannot be judged is a problem of its own, and the others go on."""
+    try:
+        return verify_one(workplace, folder, None, looking)
+    except EnvforgeError as error:
+        return Report(
+            subject=folder.name,
+            prefix=str(locating.find_prefix(workplace, folder) or ""),
+            level=looking.level or "static",
+            outcomes=(
+                Outcome(
+                    check="environment-readable",
+                    claim="The environment can be judged at all",
+                    verdict="crashed",
+                    detail=str(error),
+                ),
+            ),
+        )
 
 
 def verify_one(workplace: Workplace, folder: Path, prefix: Path | None, looking: Looking) -> Report:
     """Gather and judge.
 
     Raises:
-        InvalidFile: the lock cannot be read; without it there is no claim to check.
+        InvalidFile: the lock cannot be read.
+        StaleLock: there is none, and without it no claim to check.
         InvalidValue: a check that does not exist.
     """
+    if not (folder / CONDA_LOCK_YML).exists():
+        raise StaleLock(
+            path=str(folder / CONDA_LOCK_YML),
+            reasons=("it does not exist, so there is no claim to check",),
+            remedy=f"`envforge lock {folder.name}`",
+        )
     with workplace.reporter.step(f"verifying {folder.name}"):
         subject = _subject(workplace, folder, prefix, looking)
         return judging.report(subject, only=looking.only, skip=looking.skip, checks=checks())

@@ -156,7 +156,7 @@ class Workplace:
         """Resolves wheels, with uv."""
         from envforge.adapters.uv_resolver import UvResolver
 
-        return UvResolver(self.uv, Path(sys.executable))
+        return UvResolver(self.uv, Path(sys.executable), self.reporter.note)
 
     @cached_property
     def uv(self) -> Uv:

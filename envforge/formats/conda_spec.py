@@ -24,6 +24,7 @@ _CHANNEL: Final = re.compile(
     r"[A-Za-z0-9_.][A-Za-z0-9_./-]*|(?:https?|file)://[A-Za-z0-9_.~%:/${}@+-]+"
 )
 _SUBDIR: Final = re.compile(r"(?:^|/)(?:noarch|(?:linux|osx|win|freebsd|emscripten|wasi)-\w+)/?$")
+_ONLY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _NAME_END: Final = re.compile(r"[\s\[\]<>=!~,|]|$")
 _CLAUSE: Final = re.compile(
     r"(?P<operator>~=|==|!=|<=|>=|=|<|>)?"
@@ -57,6 +58,7 @@ def parse(text: str) -> Dependency:
     if not text.strip():
         _refuse(text, "is empty")
     _check_characters(text)
+    _refuse_several(text)
     head, separator, tail = text.strip().partition("::")
     channel = _checked_channel(text, head) if separator else None
     name, rest = _split_at_name(tail if separator else head)
@@ -76,6 +78,14 @@ def parse(text: str) -> Dependency:
         channel=_checked_channel(text, fields.get("channel")) or channel,
         extras=extras,
     )
+
+
+def _refuse_several(text: str) -> None:
+    """`numpy pandas` would be read as a version of numpy: none begins with a name like that."""
+    words = [word for word in re.split(r"[\s,]+", text.strip()) if word]
+    if len(words) > 1 and all(_ONLY_NAME.fullmatch(word) for word in words):
+        each = " and ".join(f"`{word}`" for word in words)
+        _refuse(text, "names several packages", remedy=f"give each its own: {each}")
 
 
 def parse_line(text: str) -> Dependency:

@@ -98,6 +98,15 @@ def _look_again(request: InstallRequest, before: Prepared, tools: InstallTools) 
     return prepare(request, tools)
 
 
+def check(request: InstallRequest, tools: InstallTools) -> None:
+    """See that an install could go through, before anything is written anywhere.
+
+    Raises:
+        BrokenPrefix, NotEnoughSpace, Unreachable
+    """
+    _check(request, prepare(request, tools), tools)
+
+
 def remove(prefix: Path, tools: InstallTools) -> None:
     """Remove an environment that envforge made, whole or interrupted.
 

@@ -167,7 +167,7 @@ def _python_reason(selected: Selected, matrix: Matrix) -> str:
     if not newer:
         return "the newest this build has"
     others = f"{versions.spell(newer)} {'exists' if len(newer) == 1 else 'exist'} too"
-    return f"the newest that this torch did not have to begin with, nor fails on; {others}"
+    return f"the newest that has been tried long enough with this torch; {others}"
 
 
 def _machine_notes(selected: Selected, machine: Machine | None, matrix: Matrix) -> Iterator[str]:

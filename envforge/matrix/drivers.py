@@ -48,6 +48,10 @@ class DriverVersion:
             )
         return cls(tuple(int(part) for part in found[1].split(".")))
 
+    def reaches(self, minimum: str) -> bool:
+        """Whether it is this version or a newer one; a bare branch counts as its newest release."""
+        return self.numbers >= DriverVersion.parse(minimum).numbers[: len(self.numbers)]
+
 
 def min_driver(cuda: CudaVersion, platform: str, matrix: Matrix) -> str | None:
     """The oldest driver that runs this CUDA, by minor-version compatibility where it exists.
@@ -90,12 +94,12 @@ def support(
         return "minor-version" if same_major else "none"
     version = DriverVersion.parse(driver.version)
     own = own_driver(cuda, platform, matrix)
-    if own and version >= DriverVersion.parse(own):
+    if own and version.reaches(own):
         return "native"
     if not _has_minor_versions(cuda, matrix):
         return "none"
     minimum = min_driver(cuda, platform, matrix)
-    return "minor-version" if minimum and version >= DriverVersion.parse(minimum) else "none"
+    return "minor-version" if minimum and version.reaches(minimum) else "none"
 
 
 def newest_cuda(

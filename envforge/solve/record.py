@@ -48,7 +48,9 @@ def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -
     if request.python is None:
         new["python"] = old.get("python")
     changed = [key for key in sorted({*old, *new}) if _is_other(key, old.get(key), new.get(key))]
-    return tuple(f"{key}: {_said(old.get(key))}, now {_said(new.get(key))}" for key in changed)
+    return tuple(
+        f"{key}: {_said(key, old.get(key))}, now {_said(key, new.get(key))}" for key in changed
+    )
 
 
 def _is_other(key: str, old: Any, new: Any) -> bool:
@@ -57,7 +59,7 @@ def _is_other(key: str, old: Any, new: Any) -> bool:
     return bool(old != new)
 
 
-def _said(value: Any) -> str:
+def _said(key: str, value: Any) -> str:
     if not value:
-        return "none"
+        return "any" if key in {"python", "wheel_index"} else "none"
     return " ".join(value) if isinstance(value, list) else str(value)

@@ -191,7 +191,7 @@ FILES = [
     ("conda-lock.yml", conflict, ["line 1: a merge conflict marker", "`envforge lock` again"]),
     ("conda-lock.yml", lambda _: "@EXPLICIT\nhttps://a.b/linux-64/a-1-0.conda\n", ["@EXPLICIT"]),
     ("conda-lock.yml", lambda _: PIXI, ["pixi", "a conda-lock.yml of version 1 is needed"]),
-    ("conda-lock.yml", lambda text: text[:3000], ["conda-lock.yml`: line 9", "column"]),
+    ("conda-lock.yml", lambda text: text[:3000], ["conda-lock.yml`", "line 9", ", column "]),
     ("virtual-packages.yml", lambda _: "subdirs: 3\n", ["virtual-packages.yml`: line 1"]),
 ]
 

@@ -125,7 +125,7 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         4,
         "unsolvable",
         "no set of packages fits together on linux-64:\n  a\n  b",
-        "loosen a version, or add a channel with `--channel`",
+        "loosen a version, or leave a package out",
     ),
     (
         errors.Unsolvable(platform="linux-64", explanation="a", nearest=("c", "d")),

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from envforge.cli import cli
-from envforge.cli.failure import AS_JSON, error_document, show_error, wants_json
+from envforge.cli.failure import AS_JSON, PLACES, error_document, show_error, wants_json
 from envforge.errors import CacheError, InvalidFile, StaleLock, Unsolvable
 
 STALE = StaleLock(path="envs/x/conda-lock.yml", reasons=("a", "b"), remedy="`envforge lock x`")
@@ -71,3 +71,14 @@ def test_an_error_without_facts() -> None:
         "hint": None,
         "facts": {},
     }
+
+
+def test_commands_to_copy_look_where_this_one_looked(capsys: pytest.CaptureFixture[str]) -> None:
+    error = Unsolvable(
+        platform="linux-64", explanation="no", nearest=("envforge lock p --torch 2.7.1 --cuda cpu",)
+    )
+    with click.Context(cli) as context:
+        context.meta[PLACES] = " --mirror '/a b'"
+        show_error(error)
+
+    assert "  envforge lock p --torch 2.7.1 --cuda cpu --mirror '/a b'\n" in capsys.readouterr().err

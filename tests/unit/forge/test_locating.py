@@ -10,7 +10,13 @@ from fakes.workplace import FakeWorkplace, fake_workplace
 from envforge.adapters.conda_registry import register
 from envforge.adapters.prefix_writer import write_marker
 from envforge.errors import BrokenPrefix
-from envforge.forge.locating import default_prefix, find_prefix, prefix_of, usable_prefix
+from envforge.forge.locating import (
+    default_prefix,
+    find_prefix,
+    prefix_of,
+    refuse_of_another,
+    usable_prefix,
+)
 from envforge.model.prefix import InstallRecord
 
 NAME = "p-torch27-cpu"
@@ -68,6 +74,24 @@ def test_a_registered_prefix_is_known_by_its_mark(
     assert find_prefix(place, folder) is None
 
     assert find_prefix(place, clone) == tmp_path / "clone's"
+
+
+def test_the_environment_of_another_clone_is_not_ours(
+    place: FakeWorkplace, folder: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone" / NAME
+    clone.mkdir(parents=True)
+    usual = installed(default_prefix(place, folder), clone)
+    register(place.settings.home, usual)
+
+    assert find_prefix(place, folder) is None
+    with pytest.raises(BrokenPrefix, match="is the environment of") as caught:
+        refuse_of_another(folder, usual)
+    assert "--prefix" in (caught.value.hint or "")
+    refuse_of_another(clone, usual)
+    clone.rmdir()  # a folder that is gone claims nothing
+    refuse_of_another(folder, usual)
+    assert find_prefix(place, folder) == usual
 
 
 def test_a_folder_that_has_moved_finds_its_prefix(

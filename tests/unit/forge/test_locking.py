@@ -81,8 +81,8 @@ def test_another_python_is_tried_and_told(forge: Forge) -> None:
     """The channel has Python 3.10 alone; nobody asked for a newer one."""
     result = forge.lock("p", torch="2.7.1", cuda="12.6")
 
-    assert result.notes == ("python 3.10: with 3.13 nothing fits together",)
-    assert result.notes[0] in notes_of(forge)
+    assert result.notes[-1] == "python 3.10: with 3.13 nothing fits together"
+    assert set(result.notes) <= set(notes_of(forge))
 
 
 def test_cuda_libraries_of_a_later_minor_are_taken_where_those_asked_for_are_gone(
@@ -97,7 +97,7 @@ def test_cuda_libraries_of_a_later_minor_are_taken_where_those_asked_for_are_gon
     ]
     result = forge.lock("p", **REQUEST)
 
-    assert "both run on the same drivers" in result.notes[0]
+    assert "both run on the same drivers" in result.notes[-1]
     assert "cuda-version=12.9  # asked: >=12.6,<13" in result.files["environment.yml"]
     edit(result.folder, "cuda-version=12.9  # asked: >=12.6,<13", "cuda-version=12.6")
     with pytest.raises(Unsolvable, match="cuda-version"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fakes.workplace import NAME, FakeWorkplace, fake_forge, make_environment, workplace_of
 
-from envforge.errors import InvalidValue
+from envforge.errors import InvalidValue, StaleLock
 from envforge.forge import Forge
 from envforge.model.finding import Report
 
@@ -82,7 +82,22 @@ def test_what_is_not_installed_fails(forge: Forge) -> None:
 def test_without_a_lock_there_is_no_claim(forge: Forge) -> None:
     (forge.settings.envs_folder / NAME / "conda-lock.yml").unlink()
 
-    assert "there is no conda-lock.yml" in reasons(verified(forge, level="static"))
+    with pytest.raises(StaleLock, match="no claim to check"):
+        verified(forge, level="static")
+
+
+def test_one_that_cannot_be_judged_is_a_problem_and_the_others_go_on(forge: Forge) -> None:
+    (forge.settings.envs_folder / NAME / "conda-lock.yml").write_text("version: 6\n")
+
+    [report] = forge.verify(level="static")
+
+    assert not report.passed
+    assert "conda-lock.yml" in report.outcomes[0].detail
+
+
+def test_a_check_that_does_not_exist_is_told_before_anything_is_looked_at(forge: Forge) -> None:
+    with pytest.raises(InvalidValue, match="nosuch"):
+        forge.verify("no-such-environment", only=("nosuch",))
 
 
 def test_a_lock_alone_is_verified_too(forge: Forge) -> None:

@@ -341,7 +341,8 @@ def test_platforms_may_be_missing_in_a_file_of_somebody_else() -> None:
         ("dependencies: &a [b]\n", "anchors and aliases"),
         (small("dependencies: x\n"), "`dependencies` is the text `x`, and should be a list"),
         (small("dependencies:\n  - pip:\n"), "`pip` is empty, and should be a list"),
-        (small("dependencies:\n  - a b c d\n"), "more than a version and a build"),
+        (small("dependencies:\n  - a 1 c d\n"), "more than a version and a build"),
+        (small("dependencies:\n  - numpy pandas\n"), "names several packages"),
     ],
 )
 def test_broken_files(text: str, mistake: str) -> None:

@@ -228,7 +228,7 @@ def test_a_source_without_kernels_is_passed_over(
 def test_force_chooses_what_does_not_run(
     matrix: Matrix, machine: Describe, request_for: Ask
 ) -> None:
-    old = machine("470.82.01", "H200")
+    old = machine("470.82.01", "A100")
     choice = choose(request_for("2.11.0", "13.0"), old, matrix=matrix, check_machine=False)
     assert _facts(choice) == "2.11.0 13.0 conda-forge 3.14"
     auto = choose(request_for("2.11.0", "auto"), old, matrix=matrix, check_machine=False)

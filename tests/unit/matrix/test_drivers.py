@@ -31,7 +31,8 @@ RANK = {"none": 0, "minor-version": 1, "native": 2}
         ("570.124.06", "12.8", "native"),
         ("580.65.06", "13.0", "native"),
         ("580.65.06", "13.2", "minor-version"),
-        ("580", "13.0", "minor-version"),
+        ("580", "13.0", "native"),  # a branch alone counts as its newest release
+        ("525", "12.1", "minor-version"),
         ("525.60.13", "12.9", "minor-version"),
         ("525.53", "12.0", "none"),
         ("450.80.02", "11.8", "minor-version"),
