@@ -304,7 +304,8 @@ def _locked(package: PylockPackage, problem: WheelProblem, folder: Path) -> Lock
             explanation=f"`{package.name} {package.version}` has no sha256 on its index,"
             " and a lock without it would not be reproducible",
         )
-    # A query may be a signature or a token: what needs one is looked up again at install time.
+    # A query may be a signature or a token, which must not reach a lock. Where the server insists
+    # on it, the install says that the address was refused.
     url = re.split(r"[?#]", without_credentials(_address(wheel.url, folder)))[0]
     name = parse_wheel_name(_filename(wheel.url))
     return LockedPackage(

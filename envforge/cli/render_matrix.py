@@ -156,7 +156,10 @@ def _legend(grid: Grid, signs: dict[GridState, str]) -> Iterator[Text | str]:
             yield Text.assemble((signs[state], mark.style), f" {mark.meaning}")
             yield from (Text(f"    {line}", style="dim") for line in _reasons(grid, state))
     letters = {letter for cell in grid.cells.values() for letter in map(_LETTERS.get, cell.sources)}
-    yield "from: " + ", ".join(f"{key} {name}" for key, name in _NAMES.items() if key in letters)
+    if letters:
+        yield "from: " + ", ".join(
+            f"{key} {name}" for key, name in _NAMES.items() if key in letters
+        )
     yield from _gaps(grid)
 
 

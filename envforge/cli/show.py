@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @options.json_option
 @options.forge_options
 def command(forge: Forge, *, env: str, packages: bool, as_json: bool) -> None:
-    """Show what ENV is locked to: torch, CUDA, cuDNN, driver, GPUs, direct dependencies."""
+    """Show what ENV is locked to: torch, CUDA, cuDNN, driver, GPUs; --packages for the rest."""
     info = forge.show(env)
     if as_json:
         click.echo(render.as_json("show", render.info_document(info, packages=True)))

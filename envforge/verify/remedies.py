@@ -34,11 +34,6 @@ def create(subject: Subject, torch: str, cuda: CudaVersion | str | None) -> str:
     return f"envforge create {project(subject)} --torch {version} --cuda {cuda or CPU}"
 
 
-def lock_again(subject: Subject) -> str:
-    """Solve the environment's own request again."""
-    return f"envforge lock {shlex.quote(subject.folder or subject.name)}"
-
-
 def create_for_machine(subject: Subject, machine: Machine, matrix: Matrix) -> str | None:
     """The nearest environment that this machine runs: the same torch, else the newest that does.
 
