@@ -25,6 +25,7 @@ KEYS: Final[Mapping[str, str]] = {
     "prefixes": "folder that environments are installed under",
     "package-cache": "folder of unpacked packages, shared by all environments",
     "cache": "envforge's own cache: channel metadata, host Python packages",
+    "host-root": "where the machine's own files are seen, `/host` in some containers",
     "mirror": "folder or address under which channels are found by their name",
     "wheel-index": "`auto`, `pytorch`, `site` or an address",
     "timeout": "seconds to wait for a channel",
@@ -32,7 +33,7 @@ KEYS: Final[Mapping[str, str]] = {
     "link-scripts": "let packages run their post-link scripts",
 }
 """Every setting: as `[tool.envforge]` key, and as `ENVFORGE_KEY` in the environment."""
-_FOLDERS: Final = frozenset({"envs", "prefixes", "package-cache", "cache"})
+_FOLDERS: Final = frozenset({"envs", "prefixes", "package-cache", "cache", "host-root"})
 _FOREVER: Final = 1e6
 """Seconds; what engines are handed must be finite."""
 _TEXTS: Final = _FOLDERS | {"mirror", "wheel-index"}
@@ -63,6 +64,7 @@ def load_settings(
         prefixes=_path(values.get("prefixes"), cwd) or _prefixes(conda, home),
         package_cache=_path(values.get("package-cache"), cwd) or _package_cache(conda, cache),
         cache=cache,
+        host_root=_path(values.get("host-root"), cwd) or Path("/"),
         mirror=_mirror(values.get("mirror"), cwd),
         wheel_index=str(values.get("wheel-index", "auto")),
         timeout=_seconds(values.get("timeout", 60)),

@@ -108,7 +108,9 @@ class Workplace:
         """The same with its witnesses, for `verify`."""
         from envforge.adapters.machine_probe import LiveMachineProbe
 
-        return LiveMachineProbe(self.processes, self.settings.environment)
+        return LiveMachineProbe(
+            self.processes, self.settings.environment, root=self.settings.host_root
+        )
 
     @cached_property
     def matrix(self) -> Matrix:

@@ -37,6 +37,8 @@ class Settings:
     """Where unpacked packages lie: the first writable of `pkgs_dirs`."""
     cache: Path
     """envforge's own cache: repodata, host Python packages."""
+    host_root: Path = Path("/")
+    """Where the machine's own files are seen: `/host` in a container that has it mounted there."""
     mirror: str | None = None
     """`--mirror`: a folder or address under which channels are found by their name."""
     wheel_index: str = "auto"

@@ -37,6 +37,12 @@ class Check:
     """Why it matters."""
     source: str
     """Where it is documented or was reported."""
+    cause: str = ""
+    """What brings it about, for `envforge explain`."""
+    fix: str = ""
+    """What mends it in general, for `envforge explain`; a finding's `remedy` is more exact."""
+    after: tuple[str, ...] = ()
+    """Ids of checks whose findings explain what this one would find; then it is not told."""
 
     @property
     def claim(self) -> str:
@@ -54,6 +60,9 @@ def check(
     symptom: str,
     why: str,
     source: str,
+    cause: str = "",
+    fix: str = "",
+    after: tuple[str, ...] = (),
     severity: Severity = "error",
 ) -> Callable[[Test], Check]:
     """Make a function a check; it still needs an id and a place in `registry.CHECKS`."""
@@ -67,6 +76,9 @@ def check(
             symptom=symptom,
             why=why,
             source=source,
+            cause=cause,
+            fix=fix,
+            after=after,
         )
 
     return made

@@ -12,7 +12,7 @@ from typing import Final
 
 from envforge.errors import InvalidValue
 from envforge.verify.check import Check
-from envforge.verify.checks import build, driver, installed, live, loading
+from envforge.verify.checks import build, compatibility, driver, installed, live, loading
 
 CHECKS: Final[Mapping[str, Check]] = {
     # is the prefix whole?
@@ -43,10 +43,10 @@ CHECKS: Final[Mapping[str, Check]] = {
     "cuda-unknown-999-uvm": driver.cuda_unknown_999_uvm,
     "cuda-init-failed": driver.cuda_init_failed,
     "cvd-empty-or-invalid": driver.cvd_empty_or_invalid,
-    "driver-too-old": driver.driver_too_old,
-    "driver-minor-too-old-for-ptx": driver.driver_minor_too_old_for_ptx,
-    "arch-too-new": driver.arch_too_new,
-    "arch-too-old": driver.arch_too_old,
+    "driver-too-old": compatibility.driver_too_old,
+    "driver-minor-too-old-for-ptx": compatibility.driver_minor_too_old_for_ptx,
+    "arch-too-new": compatibility.arch_too_new,
+    "arch-too-old": compatibility.arch_too_old,
     "no-usable-gpu": driver.no_usable_gpu,
     # does it load what it should?
     "ld-preload-leak": loading.ld_preload_leak,

@@ -10,7 +10,7 @@ from envforge.model.finding import LEVELS, Finding, Level, Outcome, Report, Verd
 from envforge.model.lock import Target
 from envforge.verify import registry
 from envforge.verify.check import CannotLook, Check, NotApplicable
-from envforge.verify.checks.driver import NO_DRIVER, NO_GPU
+from envforge.verify.checks.machine import NO_DRIVER, NO_GPU
 from envforge.verify.facts import HostFacts, Subject
 from envforge.verify.proven import proven
 
@@ -52,13 +52,29 @@ def judge(
         InvalidValue: `only` or `skip` names a check that does not exist.
     """
     wanted = registry.chosen(checks, only=only, skip=skip)
-    return tuple(_outcome(name, check, subject) for name, check in wanted.items())
+    outcomes: list[Outcome] = []
+    failed: set[str] = set()
+    for name, check in wanted.items():
+        outcome = _explained(name, check, failed) or _outcome(name, check, subject)
+        if any(item.severity == "error" for item in outcome.findings):
+            failed.add(name)
+        outcomes.append(outcome)
+    return tuple(outcomes)
 
 
 def possible_level(host: HostFacts, target: Target | None) -> Level:
     """The deepest level that says something here: `live` needs a usable GPU, or a CPU build."""
     is_cpu_build = target is not None and target.cuda is None
     return "live" if host.usable_gpus or is_cpu_build else "import"
+
+
+def _explained(name: str, check: Check, failed: Collection[str]) -> Outcome | None:
+    """What follows from a problem already named is not told as another one, nor as proven."""
+    cause = next((item for item in check.after if item in failed), None)
+    if cause is None:
+        return None
+    detail = f"cannot be told as long as `{cause}` is found"
+    return Outcome(check=name, claim=check.claim, verdict="unproven", detail=detail)
 
 
 def _outcome(name: str, check: Check, subject: Subject) -> Outcome:

@@ -1,29 +1,26 @@
-"""Does the driver run this CUDA, and has the build code for the GPUs that are here?"""
+"""Is there a driver, and does it start?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
-from envforge.matrix import drivers, gpus, reading
-from envforge.model.cuda import ComputeCapability, CudaVersion
 from envforge.model.finding import Finding
-from envforge.model.machine import Driver, Gpu, Machine
 from envforge.model.spec import AUTO
 from envforge.verify import remedies
-from envforge.verify.architectures import of_build
-from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.facts import HostFacts, LibraryAnswer, Subject
-
-NO_DRIVER = "no NVIDIA driver on this machine"
-NO_GPU = "no usable GPU on this machine"
+from envforge.verify.check import CannotLook, check
+from envforge.verify.checks.machine import (
+    NO_DRIVER,
+    NO_GPU,
+    cuda_of,
+    driver_name,
+    host_of,
+    present,
+)
+from envforge.verify.facts import LibraryAnswer, Subject
 
 _NO_DEVICE, _NOT_READY, _COMBINATION, _COMPAT, _UNKNOWN = 100, 802, 803, 804, 999
 _NVML_MISMATCH = 18
 _EXPLAINED = {_NO_DEVICE, _NOT_READY, _COMBINATION, _COMPAT, _UNKNOWN}
-
-
-# --- is there a driver, and does it start? --------------------------------------------------
 
 
 @check(
@@ -35,8 +32,8 @@ _EXPLAINED = {_NO_DEVICE, _NOT_READY, _COMBINATION, _COMPAT, _UNKNOWN}
 )
 def no_driver_at_all(subject: Subject) -> Iterator[Finding]:
     """The machine has an NVIDIA driver, for an environment that needs one."""
-    _cuda_of(subject)
-    host = _host(subject)
+    cuda_of(subject)
+    host = host_of(subject)
     if host.machine.driver is not None:
         return
     if not subject.require_gpu:
@@ -59,8 +56,8 @@ def no_driver_at_all(subject: Subject) -> Iterator[Finding]:
 )
 def cvd_empty_or_invalid(subject: Subject) -> Iterator[Finding]:
     """CUDA_VISIBLE_DEVICES hides no GPU by mistake."""
-    _cuda_of(subject)
-    host = _present(subject)
+    cuda_of(subject)
+    host = present(subject)
     value = host.variables.get("CUDA_VISIBLE_DEVICES")
     if value is None:
         return
@@ -108,7 +105,7 @@ def cuda_803_driver_combination(subject: Subject) -> Iterator[Finding]:
     """The libcuda that is loaded fits the kernel module."""
     code = _init_code(subject)
     if code in {_COMBINATION, _COMPAT}:
-        library = _host(subject).cuda.library
+        library = host_of(subject).cuda.library
         yield _init_failed(
             subject,
             f"`{library}` does not fit the kernel module",
@@ -143,7 +140,7 @@ def cuda_unknown_999_uvm(subject: Subject) -> Iterator[Finding]:
 )
 def driver_library_mismatch_nvml(subject: Subject) -> Iterator[Finding]:
     """The driver's libraries are of the version of its kernel module."""
-    host = _present(subject)
+    host = present(subject)
     if host.nvml.init == _NVML_MISMATCH:
         kernel = f"kernel module {host.kernel_driver}" if host.kernel_driver else "NVML error 18"
         yield Finding(
@@ -163,11 +160,11 @@ def driver_library_mismatch_nvml(subject: Subject) -> Iterator[Finding]:
 )
 def cuda_init_failed(subject: Subject) -> Iterator[Finding]:
     """CUDA starts."""
-    host = _present(subject)
+    host = present(subject)
     if host.cuda.init is None and host.cuda.ended == "done" and host.cuda.library is None:
         yield Finding(
             message="there is a driver, and its library libcuda.so.1 cannot be loaded",
-            seen=f"driver {_name(host)}, no libcuda.so.1",
+            seen=f"driver {driver_name(host)}, no libcuda.so.1",
             expected="libcuda.so.1 where the loader finds it",
             remedy="install the driver's user-space part; in a container, ask for the capability"
             " `compute` (NVIDIA_DRIVER_CAPABILITIES)",
@@ -192,7 +189,7 @@ def cuda_init_failed(subject: Subject) -> Iterator[Finding]:
 )
 def driver_does_not_answer(subject: Subject) -> Iterator[Finding]:
     """The driver answers in time."""
-    host = _present(subject)
+    host = present(subject)
     for name, answer in (("libcuda", host.cuda), ("NVML", host.nvml)):
         if answer.ended != "done":
             yield Finding(
@@ -228,198 +225,27 @@ def no_usable_gpu(subject: Subject) -> Iterator[Finding]:
             remedy=remedies.create(subject, subject.target.torch, AUTO),
         )
         return
-    _cuda_of(subject)
-    host = _present(subject)
+    cuda_of(subject)
+    host = present(subject)
     if host.usable_gpus:
         return
     if not subject.require_gpu:
         raise CannotLook(NO_GPU)
     yield Finding(
         message="no GPU can be used, and one is required",
-        seen=f"driver {_name(host)}, cuInit {host.cuda.init_name or host.cuda.init}",
+        seen=f"driver {driver_name(host)}, cuInit {host.cuda.init_name or host.cuda.init}",
         expected="at least one GPU",
         remedy="ask the scheduler for a GPU (`--gres=gpu:1`); see the findings about the driver",
     )
 
 
-# --- does it run this build? ----------------------------------------------------------------
-
-
-@check(
-    level="static",
-    needs=("host",),
-    symptom="RuntimeError: The NVIDIA driver on your system is too old (found version 12040)",
-    why="no CUDA call works; torch falls to the CPU, or stops",
-    source="CUDA Compatibility guide, minor-version compatibility; lllyasviel/Fooocus#1313",
-)
-def driver_too_old(subject: Subject) -> Iterator[Finding]:
-    """The driver is new enough for the CUDA that torch was compiled with."""
-    cuda = _cuda_of(subject)
-    machine = _machine(subject)
-    driver = machine.driver
-    if driver is None:
-        raise CannotLook(NO_DRIVER)
-    matrix = reading.load()
-    if drivers.support(driver, cuda, matrix, subject.platform) != "none":
-        return
-    minimum = drivers.min_driver(cuda, subject.platform, matrix)
-    newest = drivers.newest_cuda(driver, matrix, subject.platform, native=False)
-    command = remedies.create_for_machine(subject, machine, matrix)
-    update = f"update the driver to {minimum}" if minimum else "update the driver"
-    name = _name(_host(subject))
-    yield Finding(
-        message=f"driver {name} is too old for CUDA {cuda}",
-        seen=f"driver {name}, which runs CUDA up to {newest or 'none that we know'}",
-        expected=f"driver {minimum or 'of the toolkit'} or newer, for CUDA {cuda}",
-        remedy=f"{command}, or {update}" if command else update,
-    )
-
-
-@check(
-    level="static",
-    needs=("host",),
-    symptom="CUDA error: the provided PTX was compiled with an unsupported toolchain (222)",
-    why="what is compiled when a program starts needs a driver as new as the toolkit",
-    source="CUDA Compatibility guide, minor-version compatibility; NVlabs/PWC-Net#138",
-)
-def driver_minor_too_old_for_ptx(subject: Subject) -> Iterator[Finding]:
-    """The driver can compile the build's PTX for GPUs that have no machine code in it."""
-    cuda = _cuda_of(subject)
-    machine = _machine(subject)
-    if machine.driver is None:
-        raise CannotLook(NO_DRIVER)
-    matrix = reading.load()
-    if drivers.support(machine.driver, cuda, matrix, subject.platform) != "minor-version":
-        return
-    for gpu in _needing(machine, "ptx", subject):
-        own = drivers.own_driver(cuda, subject.platform, matrix)
-        yield Finding(
-            message=f"{gpus.describe(gpu)} needs this build's PTX,"
-            f" and driver {machine.driver.version} cannot compile it",
-            seen=f"driver {machine.driver.version}; code for {' '.join(_architectures(subject))}",
-            expected=f"driver {own or 'of the toolkit itself'} or newer, for PTX of CUDA {cuda}",
-            remedy=_other_build(subject, f"update the driver to {own or 'that of the toolkit'}"),
-        )
-
-
-@check(
-    level="static",
-    needs=("host",),
-    symptom="CUDA error: no kernel image is available for execution on the device",
-    why="is_available() is True, and the first kernel fails",
-    source="NVIDIA Blackwell Compatibility Guide; pytorch/pytorch#150733",
-)
-def arch_too_new(subject: Subject) -> Iterator[Finding]:
-    """The build has code for GPUs as new as these."""
-    for gpu in _without_kernels(subject):
-        if gpu.capability >= max(_built_for(subject)):
-            yield _no_kernels(subject, gpu, "newer than everything it is built for")
-
-
-@check(
-    level="static",
-    needs=("host",),
-    symptom="PyTorch no longer supports this GPU because it is too old; no kernel image",
-    why="is_available() is True, and the first kernel fails",
-    source="vllm-project/vllm#19185, pytorch/pytorch#157517",
-)
-def arch_too_old(subject: Subject) -> Iterator[Finding]:
-    """The build has code for GPUs as old as these."""
-    for gpu in _without_kernels(subject):
-        if gpu.capability < max(_built_for(subject)):
-            yield _no_kernels(subject, gpu, "which this build leaves out")
-
-
-def _no_kernels(subject: Subject, gpu: Gpu, relation: str) -> Finding:
-    built = " ".join(_architectures(subject))
-    return Finding(
-        message=f"this build has no kernels for {gpus.describe(gpu)}, {relation}",
-        seen=f"code for {built}",
-        expected=f"code for {gpu.capability}",
-        remedy=_other_build(subject, "no published build runs on all GPUs here: hide this one"),
-    )
-
-
-def _other_build(subject: Subject, otherwise: str) -> str:
-    command = remedies.create_for_machine(subject, _machine(subject), reading.load())
-    return command or otherwise
-
-
-def _without_kernels(subject: Subject) -> list[Gpu]:
-    _cuda_of(subject)
-    machine = _machine(subject)
-    if not machine.gpus:
-        raise CannotLook(NO_GPU if machine.driver else NO_DRIVER)
-    return _needing(machine, "none", subject)
-
-
-def _needing(machine: Machine, code: gpus.Code, subject: Subject) -> list[Gpu]:
-    """The GPUs, each model once, that the build serves in this way."""
-    built, matrix = _architectures(subject), reading.load()
-    models = {(gpu.name, gpu.capability): gpu for gpu in machine.gpus}
-    return [gpu for gpu in models.values() if gpus.kernels(gpu.capability, built, matrix) == code]
-
-
-# --- what the others stand on ---------------------------------------------------------------
-
-
-def _cuda_of(subject: Subject) -> CudaVersion:
-    """The CUDA to be run: the lock's, else that of torch's files or of the import."""
-    if subject.target is not None:
-        if subject.target.cuda is None:
-            raise NotApplicable("a CPU build needs no driver")
-        return subject.target.cuda
-    torch = subject.prefix.torch if subject.prefix else None
-    named = torch.cuda if torch else None
-    if named is None and subject.probe and subject.probe.torch:
-        named = subject.probe.torch.cuda
-    if named is None:
-        raise NotApplicable("no CUDA build is here")
-    return CudaVersion.parse(named)
-
-
-def _architectures(subject: Subject) -> tuple[str, ...]:
-    built = of_build(subject)
-    if not built:
-        raise CannotLook("nobody recorded the GPU architectures of this build")
-    return built
-
-
-def _built_for(subject: Subject) -> list[ComputeCapability]:
-    """The compute capabilities of the build, at least one."""
-    return [ComputeCapability.parse(item.removesuffix("+PTX")) for item in _architectures(subject)]
-
-
-def _host(subject: Subject) -> HostFacts:
-    assert subject.host is not None  # noqa: S101 - `needs` says so
-    return subject.host
-
-
-def _present(subject: Subject) -> HostFacts:
-    """A machine that is here and has a driver."""
-    host = _host(subject)
-    if host.machine.origin == "described":
-        raise NotApplicable("the machine is described, not present")
-    if host.machine.driver is None:
-        raise NotApplicable(NO_DRIVER)
-    return host
-
-
-def _machine(subject: Subject) -> Machine:
-    """The machine for the matrix. Where a driver named its CUDA, its version does not count."""
-    machine = _host(subject).machine
-    if machine.driver is None or machine.driver.version:
-        return machine
-    return replace(machine, driver=Driver(version="00", cuda=machine.driver.cuda))
-
-
 def _init_code(subject: Subject) -> int | None:
-    _cuda_of(subject)
-    return _present(subject).cuda.init
+    cuda_of(subject)
+    return present(subject).cuda.init
 
 
 def _init_failed(subject: Subject, message: str, remedy: str) -> Finding:
-    answer = _host(subject).cuda
+    answer = host_of(subject).cuda
     name = f" ({answer.init_name})" if answer.init_name else ""
     return Finding(
         message=f"{message}{name}",
@@ -427,8 +253,3 @@ def _init_failed(subject: Subject, message: str, remedy: str) -> Finding:
         expected="cuInit returns 0",
         remedy=remedy,
     )
-
-
-def _name(host: HostFacts) -> str:
-    driver = host.machine.driver
-    return driver.version or "of unknown version" if driver else "none"

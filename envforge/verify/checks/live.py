@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from envforge.model.finding import Finding
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.checks.driver import NO_DRIVER, NO_GPU
+from envforge.verify.checks.machine import NO_DRIVER, NO_GPU
 from envforge.verify.facts import DeviceRun, Ending, Subject, TorchRun
 
 

@@ -1,0 +1,45 @@
+"""What checks of the machine stand on."""
+
+from __future__ import annotations
+
+from envforge.model.cuda import CudaVersion
+from envforge.verify.check import NotApplicable
+from envforge.verify.facts import HostFacts, Subject
+
+NO_DRIVER = "no NVIDIA driver on this machine"
+NO_GPU = "no usable GPU on this machine"
+
+
+def cuda_of(subject: Subject) -> CudaVersion:
+    """The CUDA to be run: the lock's, else that of torch's files or of the import."""
+    if subject.target is not None:
+        if subject.target.cuda is None:
+            raise NotApplicable("a CPU build needs no driver")
+        return subject.target.cuda
+    torch = subject.prefix.torch if subject.prefix else None
+    named = torch.cuda if torch else None
+    if named is None and subject.probe and subject.probe.torch:
+        named = subject.probe.torch.cuda
+    if named is None:
+        raise NotApplicable("no CUDA build is here")
+    return CudaVersion.parse(named)
+
+
+def host_of(subject: Subject) -> HostFacts:
+    assert subject.host is not None  # noqa: S101 - `needs` says so
+    return subject.host
+
+
+def present(subject: Subject) -> HostFacts:
+    """A machine that is here and has a driver."""
+    host = host_of(subject)
+    if host.machine.origin == "described":
+        raise NotApplicable("the machine is described, not present")
+    if host.machine.driver is None:
+        raise NotApplicable(NO_DRIVER)
+    return host
+
+
+def driver_name(host: HostFacts) -> str:
+    driver = host.machine.driver
+    return driver.version or "of unknown version" if driver else "none"

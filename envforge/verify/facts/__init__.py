@@ -1,0 +1,54 @@
+"""What was found out, apart from any judgement: the machine, the prefix, the probe's run.
+
+Adapters fill these in, tests build them by hand, checks only read them. A fact that is None or
+empty was not seen.
+
+| module | facts about | gathered by |
+|---|---|---|
+| `driver.py` | libcuda, NVML, nvidia-smi | `adapters/machine_probe.py`, `nvidia_smi.py` |
+| `machine_files.py` | kernel, buses, device nodes, containers | `adapters/machine_files.py` |
+| `shell.py` | caches, compilers, PATH, variables | `adapters/shell_facts.py` |
+| `host.py` | the machine, all of the above together | `adapters/host_facts.py` |
+| `packages.py` | metadata, ownership, leftovers | `adapters/package_facts.py` |
+| `linking.py` | what the loader would load | `adapters/linking.py` |
+| `code.py` | GPU code in shared objects | `adapters/fatbin.py` |
+| `prefix.py` | a prefix, the three above included | `adapters/prefix_facts.py` |
+| `probe.py` | what the interpreter did | `adapters/python_probe.py` |
+| `subject.py` | all of it | `forge/verifying.py` |
+"""
+
+from envforge.verify.facts.code import DeviceCode
+from envforge.verify.facts.driver import GpuProcess, GpuState, LibraryAnswer, MigSlice, SmiWitness
+from envforge.verify.facts.host import HostFacts
+from envforge.verify.facts.linking import Linking
+from envforge.verify.facts.machine_files import MachineFiles
+from envforge.verify.facts.packages import PackageFacts
+from envforge.verify.facts.prefix import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
+from envforge.verify.facts.probe import DeviceRun, Ending, ProbeFacts, TorchRun
+from envforge.verify.facts.shell import ShellFacts
+from envforge.verify.facts.subject import Kind, Layer, Subject
+
+__all__ = [
+    "CudnnWitness",
+    "DamagedFile",
+    "DeviceCode",
+    "DeviceRun",
+    "Ending",
+    "GpuProcess",
+    "GpuState",
+    "HostFacts",
+    "Kind",
+    "Layer",
+    "LibraryAnswer",
+    "Linking",
+    "MachineFiles",
+    "MigSlice",
+    "PackageFacts",
+    "PrefixFacts",
+    "ProbeFacts",
+    "ShellFacts",
+    "SmiWitness",
+    "Subject",
+    "TorchFiles",
+    "TorchRun",
+]

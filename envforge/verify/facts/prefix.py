@@ -1,0 +1,88 @@
+"""A prefix, read without running anything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envforge.model.prefix import InstalledPackage, PrefixState
+from envforge.verify.facts.code import DeviceCode
+from envforge.verify.facts.linking import Linking
+from envforge.verify.facts.packages import PackageFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TorchFiles:
+    """What the files tell of torch, nothing imported."""
+
+    package: str
+    """Its folder, relative to the prefix."""
+    version: str | None = None
+    """`2.0.1`, with its local part where it has one (`2.13.0+cpu`)."""
+    cuda: str | None = None
+    """`11.8`; None: a build without CUDA."""
+    hip: str | None = None
+    xpu: str | None = None
+    git: str | None = None
+    has_cuda_library: bool = False
+    """Whether libtorch_cuda is there."""
+    problem: str | None = None
+    """Why `version.py` says nothing; None: it was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CudnnWitness:
+    """One place of the prefix that names a cuDNN version."""
+
+    version: str
+    witness: str
+    """Which place: `conda package cudnn`, `nvidia-cudnn-cu12`, `lib/libcudnn.so.9.10.2` …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedFile:
+    """A file that is not as the package's manifest records it."""
+
+    path: str
+    recorded: int
+    """Bytes by the manifest."""
+    found: int | None
+    """Bytes on disk; None: the file is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefixFacts:
+    """A prefix, read without running anything in it."""
+
+    prefix: str
+    real: str
+    """The same with every link followed: what the loader shows."""
+    state: PrefixState
+    """Handed in by whoever knows the install marker."""
+    conda: tuple[InstalledPackage, ...] = ()
+    wheels: tuple[InstalledPackage, ...] = ()
+    """Distributions that no conda package owns."""
+    broken_metadata: tuple[str, ...] = ()
+    """`conda-meta/x.json: not JSON`, `~orch: left by an interrupted pip`; one line each."""
+    interpreter: str | None = None
+    """`bin/python` as a path that exists; None: there is none."""
+    torch: TorchFiles | None = None
+    cudnn: tuple[CudnnWitness, ...] = ()
+    """Most trusted first."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """File name of each shared object in the usual folders, to its folder in the prefix."""
+    modules: frozenset[str] = frozenset()
+    """Top-level names in site-packages."""
+    damaged: tuple[DamagedFile, ...] = ()
+    """Of the shared objects of torch and the CUDA libraries, which are the large ones."""
+    packages: PackageFacts = field(default_factory=PackageFacts)
+    linking: Linking | None = None
+    """None: not looked at."""
+    code: tuple[DeviceCode, ...] = ()
+    """Of libtorch_cuda first, then of every extension that holds GPU code."""
+    unlike_recorded: tuple[str, ...] | None = None
+    """Of all files, those that are gone or of another size than recorded; None: not looked."""
+    user_site: str | None = None
+    """`~/.local/lib/pythonX.Y/site-packages`, where it exists."""
+    user_packages: tuple[InstalledPackage, ...] = ()
+    """What lies in `user_site`."""

@@ -1,0 +1,48 @@
+"""What is judged: a claim, and everything that was found out about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envforge.model.finding import Level
+from envforge.model.lock import LockedPackage, Target
+from envforge.verify.facts.host import HostFacts
+from envforge.verify.facts.prefix import PrefixFacts
+from envforge.verify.facts.probe import ProbeFacts
+
+Layer = Literal["lock", "host", "prefix", "probe"]
+"""The four things a check may look at."""
+Kind = Literal["environment", "prefix", "interpreter", "lock", "host"]
+"""What was named: an environment's folder, a directory, a Python, a lock file, the machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is judged: a claim (the lock) and everything that was found out about it."""
+
+    name: str
+    """The environment's name, or what else the report is headed with."""
+    level: Level
+    """How deep we looked."""
+    kind: Kind = "environment"
+    require_gpu: bool = False
+    platform: str = "linux-64"
+    folder: str | None = None
+    """Name of the environment's folder; None: there is none."""
+    declared_name: str | None = None
+    """`name:` of environment.yml; None: not read."""
+    target: Target | None = None
+    locked: tuple[LockedPackage, ...] | None = None
+    """The packages of `platform`; None: there is no lock."""
+    host: HostFacts | None = None
+    prefix: PrefixFacts | None = None
+    probe: ProbeFacts | None = None
+    missing: Mapping[Layer, str] = field(default_factory=dict)
+    """For each layer that is None, why: `no interpreter in the prefix`."""
+
+    def find_locked(self, *names: str) -> LockedPackage | None:
+        """The first of these names that is locked."""
+        by_name = {item.name: item for item in reversed(self.locked or ())}
+        return next((by_name[name] for name in names if name in by_name), None)
