@@ -305,17 +305,7 @@ class Situation:
         return self._record(found, list(files or {}), **record)
 
     def _record(self, found: LockedPackage, files: Sequence[str], **more: Any) -> Path:
-        paths = []
-        for path in sorted(files):
-            target = self.prefix / path
-            item: dict[str, Any] = {"_path": path, "path_type": "hardlink"}
-            if target.is_symlink():
-                item["path_type"] = "softlink"
-            else:
-                data = target.read_bytes()
-                digest = hashlib.sha256(data).hexdigest()
-                item |= {"sha256": digest, "sha256_in_prefix": digest, "size_in_bytes": len(data)}
-            paths.append(item)
+        paths = [self._path_entry(path) for path in sorted(files)]
         document = {
             "name": found.name,
             "version": found.version,
@@ -337,6 +327,24 @@ class Situation:
         path.write_text(json.dumps(document, indent=2) + "\n")
         return path
 
+    def _path_entry(self, path: str) -> dict[str, Any]:
+        target = self.prefix / path
+        if target.is_symlink():
+            return {"_path": path, "path_type": "softlink"}
+        data = target.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        hashes = {"sha256": digest, "sha256_in_prefix": digest, "size_in_bytes": len(data)}
+        return {"_path": path, "path_type": "hardlink", **hashes}
+
+    def rerecord(self, name: str) -> None:
+        """Make a conda package's record say what its files are now: nobody edited them."""
+        [path] = (self.prefix / "conda-meta").glob(f"{name}-[0-9]*.json")
+        document = json.loads(path.read_text())
+        document["paths_data"]["paths"] = [
+            self._path_entry(item) for item in sorted(document["files"])
+        ]
+        path.write_text(json.dumps(document, indent=2) + "\n")
+
     def add_wheel(
         self,
         name: str,
@@ -347,9 +355,14 @@ class Situation:
         tag: str = "py3-none-any",
         installer: str = "uv",
         locked: bool = True,
-        owner: bool = True,
+        replaces: str | None = None,
     ) -> Path:
-        """A wheel: files below site-packages, dist-info with RECORD; returns the dist-info."""
+        """A wheel: files below site-packages, dist-info with RECORD; returns the dist-info.
+
+        `replaces` is a version that was added before, and goes.
+        """
+        if replaces is not None:
+            shutil.rmtree(self.site / f"{name.replace('-', '_')}-{replaces}.dist-info")
         relative = f"lib/python{SERIES}/site-packages"
         self.add_files({f"{relative}/{path}": item for path, item in (files or {}).items()})
         folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"

@@ -10,6 +10,7 @@ empty was not seen.
 | `shell.py` | caches, compilers, PATH, variables | `adapters/shell_facts.py` |
 | `host.py` | the machine, all of the above together | `adapters/host_facts.py` |
 | `packages.py` | metadata, ownership, leftovers | `adapters/package_facts.py` |
+| `companions.py` | what packages beside torch were built for | `adapters/companion_files.py` |
 | `linking.py` | what the loader would load | `adapters/linking.py` |
 | `code.py` | GPU code in shared objects | `adapters/fatbin.py` |
 | `prefix.py` | a prefix, the three above included | `adapters/prefix_facts.py` |
@@ -18,37 +19,57 @@ empty was not seen.
 """
 
 from envforge.verify.facts.code import DeviceCode
-from envforge.verify.facts.driver import GpuProcess, GpuState, LibraryAnswer, MigSlice, SmiWitness
+from envforge.verify.facts.companions import CompanionBuild, CompanionFacts
+from envforge.verify.facts.driver import (
+    FabricFiles,
+    GpuProcess,
+    GpuState,
+    LibraryAnswer,
+    MigSlice,
+    MpsPipe,
+    SmiWitness,
+)
 from envforge.verify.facts.host import HostFacts
 from envforge.verify.facts.linking import Linking
 from envforge.verify.facts.machine_files import MachineFiles
-from envforge.verify.facts.packages import PackageFacts
+from envforge.verify.facts.packages import Distribution, PackageFacts
 from envforge.verify.facts.prefix import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
 from envforge.verify.facts.probe import DeviceRun, Ending, ProbeFacts, TorchRun
 from envforge.verify.facts.shell import ShellFacts
 from envforge.verify.facts.subject import Kind, Layer, Subject
 
 __all__ = [
+    "CompanionBuild",
+    "CompanionFacts",
+    "CacheDamage",
     "CudnnWitness",
     "DamagedFile",
     "DeviceCode",
     "DeviceRun",
+    "Distribution",
+    "Distribution",
     "Ending",
+    "FabricFiles",
     "GpuProcess",
     "GpuState",
     "HostFacts",
     "Kind",
     "Layer",
+    "Layout",
     "LibraryAnswer",
     "Linking",
     "MachineFiles",
     "MigSlice",
+    "MpsPipe",
     "PackageFacts",
     "PrefixFacts",
     "ProbeFacts",
+    "Script",
+    "SharedPath",
     "ShellFacts",
     "SmiWitness",
     "Subject",
     "TorchFiles",
     "TorchRun",
+    "UnlikeRecorded",
 ]

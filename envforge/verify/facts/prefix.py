@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify.facts.code import DeviceCode
+from envforge.verify.facts.companions import CompanionFacts
 from envforge.verify.facts.linking import Linking
 from envforge.verify.facts.packages import PackageFacts
 
@@ -76,6 +77,7 @@ class PrefixFacts:
     damaged: tuple[DamagedFile, ...] = ()
     """Of the shared objects of torch and the CUDA libraries, which are the large ones."""
     packages: PackageFacts = field(default_factory=PackageFacts)
+    companions: CompanionFacts = field(default_factory=CompanionFacts)
     linking: Linking | None = None
     """None: not looked at."""
     code: tuple[DeviceCode, ...] = ()

