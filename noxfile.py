@@ -70,6 +70,13 @@ def layers(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The list of checks in `envforge/verify/README.md`, from the table and the catalogue tests."""
+    session.install("-e", ".")
+    session.run("python", str(ROOT / "tests" / "catalogue" / "page.py"))
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Ratios against a floor or a peer, measured in one run: `nox -s bench -- lock create`."""
     session.install(".", *_group("tests"))

@@ -9,7 +9,8 @@
     ├── MatrixError                       3
     │   ├── NoMatchingBuild               3           no-matching-build
     │   ├── DriverTooOld                  3           driver-too-old
-    │   └── NoKernelsForGpu               3           no-kernels-for-gpu
+    │   ├── NoKernelsForGpu               3           no-kernels-for-gpu
+    │   └── CannotRunHere                 3           cannot-run-here
     ├── LockError                         4
     │   ├── Unsolvable                    4           unsolvable
     │   ├── WrongBuild                    4           wrong-build
@@ -175,6 +176,8 @@ class DriverTooOld(MatrixError):
     minimum: str
     """The oldest driver that runs it."""
     nearest: tuple[str, ...] = ()
+    package: str | None = None
+    """The forward-compatibility package that helps here, `cuda-compat-13-0`; None: none does."""
 
     def __str__(self) -> str:
         return f"driver {self.driver} cannot run CUDA {self.cuda}: it needs {self.minimum} or newer"
@@ -182,8 +185,10 @@ class DriverTooOld(MatrixError):
     @property
     def hint(self) -> str | None:
         update = f"update the driver to {self.minimum}"
+        if self.package:
+            update += f", or put `{self.package}` before it and use `--force`"
         if not self.nearest:
-            return f"{update}, or `--force` to go on anyway"
+            return update if self.package else f"{update}, or `--force` to go on anyway"
         commands = "".join(f"\n  {command}" for command in self.nearest)
         return f"{update}, or take what this driver runs:{commands}"
 
@@ -214,6 +219,30 @@ class NoKernelsForGpu(MatrixError):
         if not self.nearest:
             return "`envforge matrix --gpu NAME` shows what runs on this GPU"
         return "what runs on it:" + "".join(f"\n  {command}" for command in self.nearest)
+
+
+@dataclass(eq=False)
+class CannotRunHere(MatrixError):
+    """What is locked cannot run on the machine it would be installed on; nothing was fetched."""
+
+    code = "cannot-run-here"
+
+    name: str
+    problems: tuple[str, ...]
+    """What verify would find, one sentence each."""
+    remedies: tuple[str, ...] = ()
+    """Commands, or clauses where there is none."""
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return f"`{self.name}` cannot run here: {self.problems[0]}"
+        return f"`{self.name}` cannot run here:" + "".join(f"\n  {item}" for item in self.problems)
+
+    @property
+    def hint(self) -> str | None:
+        listed = "".join(f"\n  {item}" for item in self.remedies)
+        ways = f"what does:{listed}\n" if listed else ""
+        return f"{ways}`--force` goes on nevertheless"
 
 
 class LockError(EnvforgeError):

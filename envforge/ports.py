@@ -46,6 +46,24 @@ class Completed:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What is put up with from a program that nobody vouches for: it may be broken in any way.
+
+    It runs in a session of its own, gets no descriptor of ours, and whatever it leaves behind is
+    killed. Both signs are words in what it writes to standard output.
+    """
+
+    first_sign: str
+    """Proof that it does what it was started for."""
+    within: float
+    """Seconds in which `first_sign` must come."""
+    last_sign: str
+    """Nothing of interest comes after this; then it must end soon."""
+    most_output: int = 64 * 2**20
+    """Bytes; one that writes more is stopped."""
+
+
 class Processes(Protocol):
     """Starts programs: never a shell, always an explicit environment."""
 
@@ -58,13 +76,16 @@ class Processes(Protocol):
         cwd: Path | None = None,
         stdin: str | None = None,
         check: bool = True,
+        guard: Guard | None = None,
     ) -> Completed:
         """Run to the end and capture the output as UTF-8.
 
+        With `guard` it ends within `timeout` and a few seconds, whatever the program does.
+
         Raises:
             ToolMissing: the program does not exist.
-            ToolFailed: the system cannot start it, it ran past `timeout` seconds, or (with
-                `check`) ended with another status than 0.
+            ToolFailed: the system cannot start it, it ran past `timeout` seconds, did not keep
+                to `guard`, or (with `check`) ended with another status than 0.
         """
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from pathlib import Path
+from typing import Final
 
 from envforge.errors import FileNotUsable
 
@@ -48,6 +51,36 @@ def read_text(path: Path) -> str:
         raise unusable(path, error) from error
 
 
+_LARGEST: Final = 1 << 28
+_SMALL: Final = 1 << 16
+"""Bytes that are had in one call, whatever the file is."""
+_READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_start(path: str, most: int = _LARGEST) -> bytes:
+    """The first bytes of a file that anybody may have put there; of a pipe or a device, none.
+
+    Quicker than `open`, which counts where thousands of small files are read.
+
+    Raises:
+        OSError: it is not there, may not be read, or is no file.
+    """
+    descriptor = os.open(path, _READING)
+    try:
+        if most <= _SMALL:
+            return os.read(descriptor, most)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        wanted = min(found.st_size, most)
+        data = os.read(descriptor, wanted or _SMALL)
+        while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
+            data += more
+        return data
+    finally:
+        os.close(descriptor)
+
+
 def unusable(path: Path, error: OSError) -> FileNotUsable:
     """Say an OSError in our words."""
     remedies = {
@@ -65,6 +98,4 @@ def unusable(path: Path, error: OSError) -> FileNotUsable:
 
 
 def _errno_name(error: OSError) -> str:
-    import errno
-
     return errno.errorcode.get(error.errno or 0, "")

@@ -7,30 +7,23 @@ Costs about what reading the files costs: records of conda-meta are not parsed a
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
+from envforge.adapters.companion_files import read_companions
+from envforge.adapters.conda_records import CondaRecords, read_records
+from envforge.adapters.distributions import Distributions, canonical, read_distributions
+from envforge.adapters.elf_size import is_cut
+from envforge.adapters.fatbin import read_code
 from envforge.adapters.files import unusable
 from envforge.adapters.host_facts import module_names
-from envforge.adapters.prefix_reader import unlike_recorded
-from envforge.errors import InvalidFile
-from envforge.formats import conda_meta, conda_record
+from envforge.adapters.interpreter_file import interpreter_problem
+from envforge.adapters.package_facts import Thorough, cached_only, read_package_facts
+from envforge.adapters.site_folders import layout_of, site_folders
+from envforge.formats.conda_record import Library
 from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify import torch_version
-from envforge.verify.facts import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
-
-_DIST_INFO: Final = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)\.dist-info")
-_RECORD_LIBRARY: Final = re.compile(
-    rb"^\"?(?P<path>[^,\n\"]*\.so[0-9.]*)\"?,[^,\n]*,(?P<size>\d+)\r?$", re.MULTILINE
-)
-_LARGE: Final = re.compile(
-    r"(pytorch|torch|libtorch|lib(cublas|cudnn|cufft|curand|cusolver|cusparse|cusparselt|nvjitlink)"
-    r"|cudnn|nccl|mkl|cudatoolkit|nvidia-.*)(-cu\d+|-dev)?"
-)
-"""Packages whose shared objects are compared in size: those that a full disk cuts off."""
+from envforge.verify.facts import CompanionFacts, CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
 
 
 def read_prefix(
@@ -39,6 +32,8 @@ def read_prefix(
     state: PrefixState,
     environment: Mapping[str, str],
     every_file: bool = False,
+    site: Path | None = None,
+    thorough: Thorough | None = None,
 ) -> PrefixFacts:
     """Everything verify needs of a prefix.
 
@@ -47,135 +42,82 @@ def read_prefix(
         state: how far its install is, by the install marker.
         environment: for the place of the user's own site-packages (`HOME`, `PYTHONUSERBASE`).
         every_file: look at each file of each package, which takes some tenths of a second.
+        site: where its packages lie; None: in the usual place of a prefix.
+        thorough: what else is to be looked at with `every_file`: hashes, package caches.
 
     Raises:
         FileNotUsable: it does not exist or may not be read.
     """
+    how = (thorough or Thorough()) if every_file else None
     if state is PrefixState.ABSENT:
-        return PrefixFacts(prefix=str(prefix), real=str(prefix.resolve()), state=state)
+        real = str(prefix.resolve())
+        return PrefixFacts(prefix=str(prefix), real=real, state=state, packages=cached_only(how))
     try:
-        return _read(prefix, state, environment, every_file=every_file)
+        return _read(prefix, state, environment, site=site, thorough=how)
     except OSError as error:
         raise unusable(prefix, error) from error
 
 
 def _read(
-    prefix: Path, state: PrefixState, environment: Mapping[str, str], *, every_file: bool
+    prefix: Path,
+    state: PrefixState,
+    environment: Mapping[str, str],
+    *,
+    site: Path | None,
+    thorough: Thorough | None,
 ) -> PrefixFacts:
-    records = _read_records(prefix)
-    version = next((item.version for item in records.packages if item.name == "python"), "")
-    site = _site_packages(prefix, version)
-    wheels = _read_wheels(site, records) if site else _Wheels()
+    os.listdir(prefix)  # noqa: PTH208 - tells whether it may be read
+    records, layout = read_records(prefix), layout_of(prefix)
+    sites = site_folders(prefix, site, records, layout)
+    site = _main(sites)
+    dists = read_distributions(prefix, sites, records.owners, of_a_system=layout == "system")
+    wheels = _wheels(dists)
     libraries = _libraries(prefix, site)
     user_site = _user_site(site, environment)
+    interpreter = _interpreter(prefix)
+    packages, unreadable = read_package_facts(
+        prefix, records, dists, layout, interpreter=interpreter, thorough=thorough
+    )
+    every_file = thorough is not None
     return PrefixFacts(
         prefix=str(prefix),
         real=str(prefix.resolve()),
         state=state,
-        conda=tuple(sorted(records.packages)),
-        wheels=tuple(sorted(wheels.packages)),
-        broken_metadata=(*records.broken, *wheels.broken),
-        interpreter=_interpreter(prefix),
+        conda=tuple(sorted(records.packages, key=lambda item: item.name)),
+        wheels=wheels,
+        broken_metadata=(*records.broken, *unreadable, *dists.broken),
+        interpreter=interpreter,
+        interpreter_problem=interpreter_problem(prefix, sites),
         torch=_torch(prefix, site, libraries) if site else None,
         cudnn=tuple(_cudnn(prefix, site, records, wheels, libraries)),
+        companions=read_companions(site) if site else CompanionFacts(),
         libraries=libraries,
         modules=module_names(str(site)) if site else frozenset(),
-        damaged=tuple(sorted(_damaged(prefix, site, records, wheels), key=lambda d: d.path)),
-        unlike_recorded=unlike_recorded(prefix) if every_file else None,
+        damaged=tuple(sorted(_damaged(prefix, records, dists), key=lambda d: d.path)),
+        packages=packages,
+        code=tuple(read_code(prefix, site, libraries, every_file=every_file)),
+        code_everywhere=every_file,
         user_site=str(user_site) if user_site else None,
         user_packages=_user_packages(user_site) if user_site else (),
     )
 
 
-# --- conda-meta -----------------------------------------------------------------------------
+# --- packages -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Records:
-    packages: list[InstalledPackage] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    texts: dict[str, bytes] = field(default_factory=dict)
-    """Package name to its record as it is."""
-
-    owned: set[str] = field(default_factory=set)
-    """The dist-info folders that conda packages brought."""
+def _main(sites: list[Path]) -> Path | None:
+    """The folder that holds torch, else the first."""
+    with_torch = (folder for folder in sites if os.path.isdir(folder / "torch"))  # noqa: PTH112
+    return next(with_torch, sites[0] if sites else None)
 
 
-def _read_records(prefix: Path) -> _Records:
-    found = _Records()
-    names = sorted(os.listdir(prefix))  # noqa: PTH208 - also tells whether it may be read
-    names = sorted(os.listdir(prefix / "conda-meta")) if "conda-meta" in names else []  # noqa: PTH208
-    for name in names:
-        if name.endswith(".json"):
-            _read_record(prefix / "conda-meta" / name, found)
-    return found
-
-
-def _read_record(path: Path, found: _Records) -> None:
-    try:
-        data = path.read_bytes()
-        package = conda_meta.read_record(data, path.name)
-    except OSError as error:
-        found.broken.append(f"conda-meta/{path.name}: {(error.strerror or '').lower()}")
-    except InvalidFile as error:
-        found.broken.append(f"conda-meta/{path.name}: {error.mistakes[0]}")
-    else:
-        found.packages.append(package)
-        found.texts[package.name] = data
-        found.owned.update(conda_record.dist_infos(data))
-
-
-# --- site-packages --------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Wheels:
-    packages: list[InstalledPackage] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    folders: dict[str, Path] = field(default_factory=dict)
-    """Package name to its dist-info."""
-
-
-def _site_packages(prefix: Path, python: str) -> Path | None:
-    short = ".".join(python.split(".")[:2])
-    candidates = [prefix / "lib" / f"python{short}" / "site-packages"] if short else []
-    candidates += sorted(prefix.glob("lib/python3.*/site-packages"))
-    candidates.append(prefix / "Lib" / "site-packages")  # Windows
-    return next((folder for folder in candidates if folder.is_dir()), None)
-
-
-def _read_wheels(site: Path, records: _Records) -> _Wheels:
-    found = _Wheels()
-    for name in sorted(os.listdir(site)):  # noqa: PTH208 - names only
-        if name.startswith("~"):
-            found.broken.append(f"{name}: left behind by an interrupted pip")
-        elif name.endswith(".dist-info"):
-            _read_dist_info(site / name, records, found)
-    return found
-
-
-def _read_dist_info(folder: Path, records: _Records, found: _Wheels) -> None:
-    parts = _DIST_INFO.fullmatch(folder.name)
-    if parts is None:
-        found.broken.append(f"{folder.name}: not of the form NAME-VERSION.dist-info")
-        return
-    if folder.name in records.owned:
-        return
-    name = canonical(parts["name"])
-    found_before = found.folders.get(name)
-    if not (folder / "METADATA").is_file():
-        found.broken.append(f"{folder.name}: has no METADATA")
-        return
-    if found_before is not None:
-        found.broken.append(f"{folder.name}: beside {found_before.name}, two versions of one name")
-    found.folders[name] = folder
-    version = parts["version"].replace("_", "+")
-    found.packages.append(InstalledPackage(name=name, manager="pip", version=version))
-
-
-def canonical(name: str) -> str:
-    """A distribution's name as indexes spell it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _wheels(distributions: Distributions) -> tuple[InstalledPackage, ...]:
+    """What no conda package owns and pip can take out again."""
+    return tuple(
+        InstalledPackage(name=item.name, manager="pip", version=item.version)
+        for item in distributions.found
+        if item.conda_owner is None and item.folder.endswith(".dist-info")
+    )
 
 
 def _user_site(site: Path | None, environment: Mapping[str, str]) -> Path | None:
@@ -189,15 +131,17 @@ def _user_site(site: Path | None, environment: Mapping[str, str]) -> Path | None
 
 
 def _user_packages(folder: Path) -> tuple[InstalledPackage, ...]:
-    found = _Wheels()
+    """By the names of the folders: whose versions they are is all that is wanted."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names only
     except OSError:
         return ()
-    for name in names:
-        if name.endswith(".dist-info"):
-            _read_dist_info(folder / name, _Records(), found)
-    return tuple(found.packages)
+    parts = [name.removesuffix(".dist-info").rpartition("-") for name in names]
+    return tuple(
+        InstalledPackage(name=canonical(name), manager="pip", version=version.replace("_", "+"))
+        for (name, _, version), entry in zip(parts, names, strict=True)
+        if name and entry.endswith(".dist-info") and os.path.exists(folder / entry / "METADATA")  # noqa: PTH110
+    )
 
 
 # --- torch and its libraries ----------------------------------------------------------------
@@ -212,7 +156,7 @@ def _torch(prefix: Path, site: Path, libraries: Mapping[str, str]) -> TorchFiles
     folder = site / "torch"
     if not folder.is_dir():
         return None
-    package = str(folder.relative_to(prefix))
+    package = _below(folder, prefix)
     has_cuda = any(name.startswith("libtorch_cuda") for name in libraries)
     try:
         text = (folder / "version.py").read_text(encoding="utf-8")
@@ -244,15 +188,15 @@ def _libraries(prefix: Path, site: Path | None) -> dict[str, str]:
             continue
         for name in names:
             if ".so" in name:
-                found.setdefault(name, str(folder.relative_to(prefix)))
+                found.setdefault(name, _below(folder, prefix))
     return found
 
 
 def _cudnn(
     prefix: Path,
     site: Path | None,
-    records: _Records,
-    wheels: _Wheels,
+    records: CondaRecords,
+    wheels: tuple[InstalledPackage, ...],
     libraries: Mapping[str, str],
 ) -> Iterator[CudnnWitness]:
     conda = {package.name: package for package in records.packages}
@@ -261,7 +205,7 @@ def _cudnn(
         yield CudnnWitness(version=version, witness=f"build {torch.build}")
     for package in (conda[name] for name in ("libcudnn", "cudnn") if name in conda):
         yield CudnnWitness(version=package.version, witness=f"conda package {package.name}")
-    for package in wheels.packages:
+    for package in wheels:
         if package.name.startswith("nvidia-cudnn"):
             yield CudnnWitness(version=package.version, witness=f"wheel {package.name}")
     for name, folder in libraries.items():
@@ -279,38 +223,45 @@ def _cudnn_headers(prefix: Path, site: Path | None) -> Iterator[CudnnWitness]:
         except (OSError, UnicodeDecodeError):
             continue
         if version:
-            yield CudnnWitness(version=version, witness=str(header.relative_to(prefix)))
+            yield CudnnWitness(version=version, witness=_below(header, prefix))
+
+
+def _below(path: Path, prefix: Path) -> str:
+    """Relative to the prefix; as it is where it lies elsewhere, as a system's site-packages may."""
+    return str(path.relative_to(prefix) if path.is_relative_to(prefix) else path)
 
 
 # --- sizes ----------------------------------------------------------------------------------
 
 
 def _damaged(
-    prefix: Path, site: Path | None, records: _Records, wheels: _Wheels
+    prefix: Path, records: CondaRecords, distributions: Distributions
 ) -> Iterator[DamagedFile]:
-    for name, text in records.texts.items():
-        if _LARGE.fullmatch(name):
-            yield from _compare(prefix, prefix, conda_record.library_sizes(text))
-    for name, folder in wheels.folders.items():
-        if site is not None and _LARGE.fullmatch(name):
-            yield from _compare(prefix, site, _sizes_of_record(folder / "RECORD"))
+    """Large shared objects that are gone or cut off, whichever package brought them."""
+    replaced = {item.name for item in distributions.found if item.conda_owner is None}
+    recorded: dict[str, list[Library]] = {}
+    for package, library in records.libraries:
+        if package.name not in replaced and not _is_replaced(package, records, replaced):
+            recorded.setdefault(library.path, []).append(library)
+    for _, library in distributions.libraries:
+        recorded.setdefault(library.path, []).append(library)
+    for path, owners in recorded.items():
+        yield from _compared(prefix, path, owners)
 
 
-def _sizes_of_record(path: Path) -> Iterable[tuple[str, int]]:
+def _is_replaced(package: InstalledPackage, records: CondaRecords, wheels: set[str]) -> bool:
+    """Whether pip took out what the package brought, and put a wheel in its place."""
+    brought = (entry for entry, owner in records.owners.items() if owner == package.name)
+    return any(canonical(entry.partition("-")[0]) in wheels for entry in brought)
+
+
+def _compared(prefix: Path, path: str, owners: list[Library]) -> Iterator[DamagedFile]:
+    sizes = [item.size for item in owners if item.size is not None]
     try:
-        data = path.read_bytes()
+        found: int | None = os.stat(prefix / path).st_size  # noqa: PTH116
     except OSError:
-        return ()
-    entries = _RECORD_LIBRARY.finditer(data)
-    return ((item["path"].decode("utf-8", "replace"), int(item["size"])) for item in entries)
-
-
-def _compare(prefix: Path, root: Path, sizes: Iterable[tuple[str, int]]) -> Iterator[DamagedFile]:
-    for path, recorded in sizes:
-        try:
-            found: int | None = (root / path).stat().st_size
-        except OSError:
-            found = None
-        if found != recorded:
-            place = os.path.relpath(root / path, prefix)
-            yield DamagedFile(path=place, recorded=recorded, found=found)
+        found = None
+    if not sizes or found in sizes or (found is not None and found > min(sizes)):
+        return
+    if found is None or is_cut(str(prefix / path)) is not False:
+        yield DamagedFile(path=path, recorded=sizes[-1], found=found)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from envforge.adapters.locking import held
+from envforge.adapters.untrusted import Stopped, attended, marked
 from envforge.errors import ToolFailed, ToolMissing
-from envforge.ports import Completed
+from envforge.ports import Completed, Guard
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,9 +34,12 @@ class RealProcesses:
         cwd: Path | None = None,
         stdin: str | None = None,
         check: bool = True,
+        guard: Guard | None = None,
     ) -> Completed:
         """See `ports.Processes.run`."""
         _LOG.debug("run %s", list(command))
+        if guard is not None and timeout is not None:
+            return _run_guarded(command, env, timeout, guard)
         try:
             done = subprocess.run(  # noqa: S603 - a list of arguments, never a shell
                 list(command),
@@ -70,6 +74,37 @@ class RealProcesses:
                 command=tuple(command), status=done.returncode, output=done.stderr or done.stdout
             )
         return Completed(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def _run_guarded(
+    command: Sequence[str], env: Mapping[str, str], timeout: float, guard: Guard
+) -> Completed:
+    """Run a program that nobody vouches for; neither it nor what it starts outlives this."""
+    variables, mark = marked(env)
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+            list(command),
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise ToolMissing(
+            tool=command[0], needed_for="this step", remedy="install it, or check `PATH`"
+        ) from error
+    except OSError as error:  # not executable, or for another machine
+        raise _not_started(command, error) from error
+    with attended(process, mark) as listener:
+        try:
+            listener.listen(timeout, guard)
+        except Stopped as why:
+            raise ToolFailed(
+                command=tuple(command), status=str(why), output=listener.stderr
+            ) from None
+        status = listener.status()
+    return Completed(status=status, stdout=listener.stdout, stderr=listener.stderr)
 
 
 class Child:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from envforge.errors import EnvforgeError, ToolFailed
 from envforge.model.finding import Level
-from envforge.ports import Completed, Processes
+from envforge.ports import Completed, Guard, Processes
 from envforge.verify.facts import ProbeFacts
-from envforge.verify.probe_document import find_document, probe_facts
+from envforge.verify.probe_document import END, HERE, find_document
+from envforge.verify.torch_document import Garbled, probe_facts
 
+BUILT_ON_TORCH: Final = (
+    *("torchvision", "torchaudio", "triton", "xformers.ops", "flash_attn", "bitsandbytes"),
+    *("transformers", "accelerate", "peft"),
+)
+"""Modules that stop importing when torch, CUDA or one another are not of their version."""
 _SCRUBBED: Final = (
     "PYTHONPATH",
     "PYTHONHOME",
@@ -21,8 +27,10 @@ _SCRUBBED: Final = (
     "__PYVENV_LAUNCHER__",
 )
 """They would lead the interpreter away from its prefix; that they are set is a host fact."""
-_GRACE: Final = 15.0
+_GRACE: Final = 5.0
 """Seconds for the interpreter itself, beside the time that its children have."""
+_CHILDREN: Final[Mapping[Level, int]] = {"static": 1, "import": 2, "live": 4}
+"""How many times the time of one child all of them have together."""
 
 
 class PythonProbe:
@@ -38,40 +46,52 @@ class PythonProbe:
         level: Level,
         environment: Mapping[str, str],
         timeout: float,
+        imports: Sequence[str] = BUILT_ON_TORCH,
     ) -> ProbeFacts:
         """Run the probe; whatever the interpreter does, the answer is facts.
 
         `-I` keeps the user's site-packages, the working directory and `PYTHON*` out, so that it
         is the prefix that is tried. `LD_LIBRARY_PATH` stays: it is what programs run with.
+        Nothing that the interpreter starts outlives this call.
 
         Args:
             interpreter: path of the environment's python.
             level: `import` or `live`.
             environment: variables to run with, as `envforge run` would set them.
-            timeout: seconds for each child: the import, and each device.
+            timeout: seconds that the interpreter has to start, and each child (the import, each
+                device) to end; all children together have four times as much.
+            imports: modules to import after torch, those that are there, each in a child.
         """
         variables = {k: v for k, v in environment.items() if k not in _SCRUBBED}
-        limits = ["--timeout", str(timeout), "--deadline", str(4 * timeout)]
+        together = _CHILDREN[level] * timeout
+        options = ["--with-parent", "--timeout", str(timeout), "--deadline", str(together)]
+        options += [part for name in imports for part in ("--import", name)]
         script = importlib.resources.files("envforge.verify") / "probe.py"
         try:
             with importlib.resources.as_file(script) as path:
                 done = self._processes.run(
-                    [str(interpreter), "-I", str(path), "--level", level, *limits],
+                    [str(interpreter), "-I", str(path), "--level", level, *options],
                     env=variables,
-                    timeout=4 * timeout + _GRACE,
+                    timeout=together + _GRACE,
                     check=False,
+                    guard=Guard(first_sign=HERE, within=timeout + _GRACE, last_sign=END),
                 )
         except ToolFailed as error:
             return ProbeFacts(level=level, failure=f"{error.status}")
-        except EnvforgeError as error:
+        except (EnvforgeError, OSError, ValueError) as error:  # a NUL in the path, no more memory
             return ProbeFacts(level=level, failure=str(error))
         document = find_document(done.stdout)
         if document is None:
             return ProbeFacts(level=level, failure=_why_silent(done))
-        return probe_facts(document, level)
+        try:
+            return probe_facts(document, level)
+        except Garbled as error:
+            return ProbeFacts(level=level, failure=f"its answer makes no sense: {error}")
 
 
 def _why_silent(done: Completed) -> str:
+    if "-I" in done.stderr and "nknown option" in done.stderr:
+        return "it is Python 2, and PyTorch needs 3.6 or newer"
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     said = f": {lines[-1][:300]}" if lines else ""
     if done.status < 0:

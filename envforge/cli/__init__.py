@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "activate": ("Environments", "Print shell code that activates an environment."),
     "remove": ("Environments", "Remove an installed environment."),
     "matrix": ("Knowledge", "Show which torch and CUDA exist, and which run here."),
+    "explain": ("Knowledge", "Say what a check of verify looks at, and what mends it."),
     "templates": ("Knowledge", "List the environments to start from."),
     "completion": ("Knowledge", "Print shell code that completes commands."),
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @options.environment_argument()
 @click.argument("packages", nargs=-1, required=True, metavar="PKG...")
 @click.option("--no-install", is_flag=True, help="Lock only.")
+@click.option("--force", is_flag=True, help="Install though it cannot run here.")
 @options.dry_run_option
 @options.json_option
 @options.forge_options
@@ -25,6 +26,7 @@ def command(
     env: str,
     packages: tuple[str, ...],
     no_install: bool,
+    force: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -32,7 +34,9 @@ def command(
 
     What is locked already stays where it still fits.
     """
-    locked, installed = forge.add(env, packages, install=not no_install, dry_run=dry_run)
+    locked, installed = forge.add(
+        env, packages, install=not no_install, dry_run=dry_run, force=force
+    )
     if as_json:
         document = render.lock_document(locked)
         document["install"] = render.install_document(installed) if installed else None

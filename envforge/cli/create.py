@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("project")
 @options.request_options
+@options.target_host_option
 @options.prefix_option
 @options.dry_run_option
 @click.option("--require-gpu", is_flag=True, help="Fail when no GPU can be tried.")

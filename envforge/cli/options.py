@@ -129,6 +129,9 @@ dry_run_option = click.option(
 prefix_option = click.option(
     "--prefix", type=click.Path(path_type=Path), help="Install here. [conda's envs_dirs/NAME]"
 )
+target_host_option = click.option(
+    "--target-host", is_flag=True, help="Judge for the machine of virtual-packages.yml."
+)
 installed_prefix_option = click.option(
     "--prefix", type=click.Path(path_type=Path), help="Where ENV is installed. [found]"
 )

@@ -1,182 +1,85 @@
-"""How a verification looks: for a tired person, and as JSON.
-
-Problems come first, each in one line with what to do below it; then what could not be proven;
-then a small table of what was. Every meaning stands there as a word, colour only repeats it.
-"""
+"""Shows verifications: which of the forms, and where to."""
 
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from envforge.model.finding import Finding, Outcome, Report
+from envforge.cli.plain_text import echo
+from envforge.cli.report_json import as_document
+from envforge.cli.report_json import as_json as json_of
+from envforge.cli.report_text import as_text, coloured, lines
+from envforge.errors import FileNotUsable
+from envforge.model.finding import Report
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from envforge.verify.check import Check
 
-SCHEMA: Final = "envforge.verify/1"
+__all__ = ["as_document", "as_text", "json_of", "show", "show_checks"]
+
 _WIDEST: Final = 100
 """Columns used at most: longer lines are hard to read."""
 
-Line = tuple[str, str]
-"""Style (a word of rich), and text."""
 
-
-# --- JSON -----------------------------------------------------------------------------------
-
-
-def as_document(report: Report) -> dict[str, Any]:
-    """One report as plain data."""
-    return {
-        "schema": SCHEMA,
-        "subject": report.subject,
-        "prefix": report.prefix,
-        "level": report.level,
-        "require_gpu": report.require_gpu,
-        "passed": report.passed,
-        "findings": [asdict(item) for item in report.findings],
-        "unproven": [{"check": o.check, "reason": o.detail} for o in report.unproven],
-        "proven": dict(report.proven),
-        "outcomes": [
-            {"check": o.check, "claim": o.claim, "verdict": o.verdict, "detail": o.detail}
-            for o in report.outcomes
-        ],
-    }
-
-
-def as_json(*reports: Report) -> str:
-    """All reports of one run, and whether all passed."""
-    return _json_text(reports)
-
-
-def _json_text(reports: Sequence[Report]) -> str:
-    document = {
-        "schema": SCHEMA,
-        "passed": all(item.passed for item in reports),
-        "reports": [as_document(item) for item in reports],
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False)
-
-
-# --- text -----------------------------------------------------------------------------------
-
-
-def show(reports: Sequence[Report], *, as_json: bool) -> None:
+def show(reports: Sequence[Report], *, as_json: bool, verbose: bool = False) -> None:
     """Write reports to standard output."""
-    if as_json:
-        click.echo(_json_text(reports))
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for index, report in enumerate(reports):
-        if index:
-            console.print()
-        print_report(report, console)
+    echo(json_of(reports) if as_json else text_of(reports, verbose=verbose))
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Write one report; plain where the console is no terminal or NO_COLOR is set."""
-    from rich.text import Text
+def text_of(reports: Sequence[Report], *, verbose: bool = False, plain: bool = False) -> str:
+    """Reports as text, a blank line between them.
 
-    for style, text in lines(report, min(console.width, _WIDEST)):
-        console.print(Text(text, style=style), soft_wrap=True)
-
-
-def as_text(report: Report, *, width: int = 80) -> str:
-    """One report without colour."""
-    return "\n".join(text for _, text in lines(report, width)) + "\n"
-
-
-def lines(report: Report, width: int) -> Iterator[Line]:
-    """The report, line by line. Commands and paths are never wrapped: they are copied."""
-    style, headline = _headline(report)
-    yield from _wrapped(headline, width, style)
-    if report.prefix:
-        yield "dim", f"  {report.prefix}"
-    for outcome in report.outcomes:
-        if outcome.verdict == "crashed":
-            yield "", ""
-            yield from _crashed(outcome, width)
-    for finding in report.findings:
-        yield "", ""
-        yield from _finding(finding, width)
-    if report.unproven:
-        yield "", ""
-        yield "bold", "not proven"
-        yield from _unproven(report.unproven, width)
-    if report.proven:
-        yield "", ""
-        yield "bold", "proven"
-        yield from _proven(report.proven, width)
+    click takes the colours out where the stream is no terminal or NO_COLOR is set.
+    """
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    shown = [
+        "\n".join(
+            line[1] if plain else coloured(line) for line in lines(report, width, verbose=verbose)
+        )
+        for report in reports
+    ]
+    return "\n\n".join(shown)
 
 
-def _headline(report: Report) -> Line:
-    errors = sum(item.severity == "error" for item in report.findings)
-    crashed = sum(item.verdict == "crashed" for item in report.outcomes)
-    warnings = len(report.findings) - errors
-    counts = [(errors, "problem"), (warnings, "warning"), (crashed, "crashed check")]
-    said = ", ".join(f"{n} {noun}{'s' if n > 1 else ''}" for n, noun in counts if n)
-    passed = sum(item.verdict == "passed" for item in report.outcomes)
-    looked = f"{passed} checks passed at level {report.level}"
-    style = "bold red" if not report.passed else "bold yellow" if warnings else "bold green"
-    verdict = "ok" if report.passed else "NOT OK"
-    return style, f"{report.subject}: {verdict} ({f'{said}, ' if said else ''}{looked})"
+def write(path: Path, text: str) -> None:
+    """Write an answer to a file, whole or not at all; to a pipe or a device as it comes.
+
+    Raises:
+        FileNotUsable: it cannot be written.
+    """
+    from envforge.adapters.files import unusable, write_text
+
+    if str(path) == "-":
+        echo(text.rstrip("\n"))
+    elif path.is_dir():
+        raise FileNotUsable(path=str(path), reason="it is a directory", remedy="name a file in it")
+    elif path.exists() and not path.is_file():
+        try:
+            path.write_text(text, encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unusable(path, error) from error
+    else:
+        write_text(path.resolve(), text)
 
 
-def _finding(finding: Finding, width: int) -> Iterator[Line]:
-    style = "red" if finding.severity == "error" else "yellow"
-    yield from _wrapped(f"{finding.severity}: {finding.message} [{finding.check}]", width, style)
-    yield from _wrapped(f"seen: {finding.seen}", width, "", indent=2)
-    yield from _wrapped(f"expected: {finding.expected}", width, "", indent=2)
-    yield from _wrapped(f"why: {finding.why}", width, "dim", indent=2)
-    yield "bold", f"  do: {finding.remedy}"
+def append(path: Path, text: str) -> None:
+    """Add to a file that others write to as well.
 
+    Raises:
+        FileNotUsable: it cannot be written.
+    """
+    from envforge.adapters.files import unusable
 
-def _crashed(outcome: Outcome, width: int) -> Iterator[Line]:
-    text = f"error: the check `{outcome.check}` crashed: {outcome.detail}"
-    yield from _wrapped(text, width, "red")
-    yield "bold", "  do: report this as a bug of envforge, or of the package that brings the check"
-
-
-def _unproven(outcomes: Iterable[Outcome], width: int) -> Iterator[Line]:
-    """Grouped by reason: one missing GPU leaves many claims unproven."""
-    by_reason: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_reason.setdefault(outcome.detail, []).append(outcome)
-    for reason, group in by_reason.items():
-        yield from _wrapped(f"{reason}:", width, "yellow", indent=2)
-        for outcome in group:
-            yield from _wrapped(f"- {outcome.claim}", width, "", indent=4)
-
-
-def _proven(rows: Mapping[str, str], width: int) -> Iterator[Line]:
-    label_width = max(len(label) for label in rows)
-    for label, value in rows.items():
-        first, *more = textwrap.wrap(value, max(width - label_width - 4, 20)) or [""]
-        yield "", f"  {label.ljust(label_width)}  {first}"
-        for line in more:
-            yield "", f"  {' ' * label_width}  {line}"
-
-
-def _wrapped(text: str, width: int, style: str, indent: int = 0) -> Iterator[Line]:
-    blanks = " " * indent
-    for line in textwrap.wrap(
-        text,
-        width,
-        initial_indent=blanks,
-        subsequent_indent=f"{blanks}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    ):
-        yield style, line
+    try:
+        with path.open("a", encoding="utf-8", errors="replace") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise unusable(path, error) from error
 
 
 # --- the table of checks --------------------------------------------------------------------
@@ -193,5 +96,5 @@ def show_checks(checks: Mapping[str, Check], *, as_json: bool) -> None:
         return
     widest = max((len(name) for name in checks), default=0)
     for name, item in checks.items():
-        mark = " (warning)" if item.severity == "warning" else ""
-        click.echo(f"{name.ljust(widest)}  {item.level.ljust(6)}  {item.claim}{mark}")
+        row = (name.ljust(widest), item.level.ljust(6), item.severity.ljust(7), item.claim)
+        click.echo("  ".join(row))

@@ -145,18 +145,20 @@ def decide(
     *,
     driver: str | None = None,
     gpus: Sequence[str] = (),
+    target_host: bool = False,
     force: bool = False,
     command: Literal["create", "lock"] = "create",
 ) -> Decision:
     """Ask the matrix. Milliseconds: nothing is read but our own tables and the driver.
 
-    A described machine (`driver`, `gpus`) is binding. This machine is binding for `create`;
-    a `lock` may well be for another, so there it gives warnings only.
+    A described machine (`driver`, `gpus`, or with `target_host` by `CONDA_OVERRIDE_*`) is
+    binding. This machine is binding for `create`; a `lock` may well be for another, so there it
+    gives warnings only.
 
     Raises:
         NoMatchingBuild, DriverTooOld, NoKernelsForGpu: exit 3.
     """
-    machine = _machine(workplace, driver, gpus)
+    machine = _machine(workplace, driver, gpus, target_host=target_host)
     binding = machine.origin == "described" or command == "create"
     host = ".".join(map(str, sys.version_info[:3])) if request.python == HOST else None
     choice = matrix.choose(
@@ -180,9 +182,15 @@ def decide(
     )
 
 
-def _machine(workplace: Workplace, driver: str | None, gpus: Sequence[str]) -> Machine:
+def _machine(
+    workplace: Workplace, driver: str | None, gpus: Sequence[str], *, target_host: bool
+) -> Machine:
     if driver or gpus:
         return matrix.described(driver, gpus, workplace.matrix)
+    if target_host:
+        from envforge.forge import preflight
+
+        return preflight.overridden(workplace)
     return workplace.probe.look()
 
 

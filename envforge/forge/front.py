@@ -17,6 +17,7 @@ from envforge.ports import MachineProbe, Reporter
 if TYPE_CHECKING:
     from envforge.model.cuda import CudaVersion
     from envforge.model.finding import Level, Report
+    from envforge.model.lock import Lock
     from envforge.model.template import Template
     from envforge.verify.check import Check
 
@@ -78,6 +79,7 @@ class Forge:
         wheel_index: str | None = None,
         driver: str | None = None,
         gpus: Sequence[str] = (),
+        target_host: bool = False,
         prefix: Path | None = None,
         engine: Engine = "rattler",
         force: bool = False,
@@ -99,6 +101,8 @@ class Forge:
             wheel_index: `auto`, `pytorch`, `site` or an address; None: as set.
             driver: that of the machine it is for, instead of this one's.
             gpus: those of that machine, by name (`H200`) or compute capability.
+            target_host: it is for the machine that virtual-packages.yml (before there is one,
+                `CONDA_OVERRIDE_*`) describes, and this one does not count.
             prefix: where to install; None: the environment's name under `settings.prefixes`.
             engine: who solves.
             force: replace a folder of another request; go on though it cannot run here.
@@ -108,7 +112,7 @@ class Forge:
         Raises:
             EnvforgeError: with the exit code of its family; nothing half-written is left.
         """
-        from envforge.forge import asking, installing, locking, verifying
+        from envforge.forge import asking, installing, locking, naming, preflight, verifying
 
         request = asking.make_request(
             self._workplace,
@@ -123,18 +127,38 @@ class Forge:
             platforms=platforms,
             wheel_index=wheel_index,
         )
-        decision = asking.decide(self._workplace, request, driver=driver, gpus=gpus, force=force)
+        decision = asking.decide(
+            self._workplace,
+            request,
+            driver=driver,
+            gpus=gpus,
+            target_host=target_host,
+            force=force,
+        )
         installing.check_platform(request.platforms)
         installing.check_place(self._workplace, decision.name, prefix)
         folder = self._workplace.environments.folder(decision.name)
+        gate = preflight.Gate(
+            self._workplace,
+            folder,
+            machine=decision.machine,
+            target_host=target_host,
+            force=force,
+        )
+
+        def check(lock: Lock) -> None:
+            gate.check(lock)
+            installing.check(self._workplace, folder, lock, prefix)
+
         locked = locking.lock_request(
             self._workplace,
             decision,
             dry_run=dry_run,
             force=force,
             engine=engine,
-            before_writing=lambda lock: installing.check(self._workplace, folder, lock, prefix),
+            before_writing=check,
         )
+        gate.check(locked.lock)  # also one that was there already
         if dry_run:
             planned = installing.plan(self._workplace, locked.folder, locked.lock, prefix)
             return CreateResult(name=locked.name, lock=locked, planned=planned)
@@ -143,7 +167,7 @@ class Forge:
             self._workplace,
             locked.folder,
             installed.prefix,
-            verifying.Looking(require_gpu=require_gpu),
+            naming.Looking(require_gpu=require_gpu),
         )
         return CreateResult(name=locked.name, lock=locked, install=installed, report=report)
 
@@ -183,7 +207,13 @@ class Forge:
         )
 
     def install(
-        self, env: str, *, prefix: Path | None = None, locked: bool = False
+        self,
+        env: str,
+        *,
+        prefix: Path | None = None,
+        locked: bool = False,
+        target_host: bool = False,
+        force: bool = False,
     ) -> InstallResult:
         """Make a prefix equal to the lock.
 
@@ -191,29 +221,41 @@ class Forge:
             env: name or folder.
             prefix: None: where it is, else the environment's name under `settings.prefixes`.
             locked: never solve.
+            target_host: it is for the machine that virtual-packages.yml describes, not this one.
+            force: go on though it cannot run there.
 
         Raises:
+            CannotRunHere: driver, GPUs or C library exclude it; nothing was fetched.
             StaleLock: with `locked`, when the lock is not current, or missing.
             InstallError: nothing is called good that is not whole.
         """
-        from envforge.forge import installing
+        from envforge.forge import installing, preflight
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked)
+        preflight.Gate(self._workplace, path, target_host=target_host, force=force).check(lock)
         return installing.install(self._workplace, path, lock, prefix)
 
     def plan_install(
-        self, env: str, *, prefix: Path | None = None, locked: bool = False
+        self,
+        env: str,
+        *,
+        prefix: Path | None = None,
+        locked: bool = False,
+        target_host: bool = False,
+        force: bool = False,
     ) -> PlannedInstall:
         """What `install` would do; nothing is written.
 
         Raises:
+            CannotRunHere: see `install`.
             StaleLock: the lock is not current: a plan from it would not be what happens.
         """
-        from envforge.forge import installing
+        from envforge.forge import installing, preflight
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked, dry_run=True)
+        preflight.Gate(self._workplace, path, target_host=target_host, force=force).check(lock)
         return installing.plan(self._workplace, path, lock, prefix)
 
     def verify(
@@ -221,34 +263,60 @@ class Forge:
         env: str | None = None,
         *,
         prefix: Path | None = None,
+        python: str | None = None,
+        lock: Path | None = None,
+        host: bool = False,
+        driver: str | None = None,
+        gpus: Sequence[str] = (),
         level: Level | None = None,
         only: Sequence[str] = (),
         skip: Sequence[str] = (),
         require_gpu: bool = False,
         timeout: float = 300.0,
+        hashes: bool = False,
     ) -> tuple[Report, ...]:
-        """Check one environment, or all that are installed.
+        """Check what was named, or all environments that are installed.
 
         Args:
-            env: name or folder; None: all in the environments' folder that are installed.
-            prefix: where it is installed; None: found.
+            env: name or folder of an environment.
+            prefix: where `env` is installed, None: found; alone, any conda or virtual environment.
+            python: an interpreter, by path or by name on PATH, conda's or not.
+            lock: a conda-lock.yml: alone, whether it runs here; else the claim for `prefix` or
+                `python`.
+            host: the machine alone.
+            driver: that of a described machine, which is judged instead of this one.
+            gpus: those of that machine, by name (`H200`) or compute capability.
             level: how deep; None: as deep as the machine allows.
-            only: ids of the checks to run; empty: all.
+            only: ids of the checks to run; empty: all. One of them that cannot look is a problem.
             skip: ids of checks to leave out.
             require_gpu: absence of a GPU is a problem.
-            timeout: seconds for a probe of the interpreter.
+            timeout: seconds for each child of the probe: the import, and each device.
+            hashes: read every file, and compare its hash with the recorded one.
 
         Raises:
-            NoSuchEnvironment, InvalidValue
+            NoSuchEnvironment, InvalidValue: there is no such thing, or it contradicts another.
+            InvalidFile, FileNotUsable, StaleLock: it has no lock that can be read.
         """
-        from envforge.forge import verifying
+        from envforge.forge import naming, verifying
 
         return verifying.verify(
             self._workplace,
-            env,
-            prefix=prefix,
-            looking=verifying.Looking(
-                level=level, only=only, skip=skip, require_gpu=require_gpu, timeout=timeout
+            naming.Named(
+                env=env,
+                prefix=prefix,
+                python=python,
+                lock=lock,
+                host=host,
+                driver=driver,
+                gpus=gpus,
+            ),
+            naming.Looking(
+                level=level,
+                only=only,
+                skip=skip,
+                require_gpu=require_gpu,
+                timeout=timeout,
+                hashes=hashes,
             ),
         )
 
@@ -258,23 +326,43 @@ class Forge:
 
         return verifying.checks()
 
+    def tested_checks(self) -> Mapping[str, str | None]:
+        """Id to None where a test proves the check in a world built for it, else to why not."""
+        from envforge.adapters import check_plugins
+
+        return check_plugins.tested_checks()
+
     # --- environments -----------------------------------------------------------------------
 
     def add(
-        self, env: str, packages: Sequence[str], *, install: bool = True, dry_run: bool = False
+        self,
+        env: str,
+        packages: Sequence[str],
+        *,
+        install: bool = True,
+        dry_run: bool = False,
+        force: bool = False,
     ) -> tuple[LockResult, InstallResult | None]:
         """Add packages to environment.yml, lock again (what fits stays), and install.
 
+        With `force`, it is installed though it cannot run here.
+
         Raises:
+            CannotRunHere: what is locked cannot be installed here; nothing was written.
             InvalidValue: a spec that cannot be read.
             Unsolvable: nothing was written.
         """
-        from envforge.forge import installing, locking
+        from envforge.forge import folders, installing, locking, preflight
 
         path = self._workplace.environments.locate(env)
+        gate = preflight.Gate(self._workplace, path, force=force)
+        before = folders.read_lock(self._workplace, path) if install else None
+        if before is not None:
+            gate.check(before)
         locked = locking.add(self._workplace, path, packages, dry_run=dry_run)
         if dry_run or not install:
             return locked, None
+        gate.check(locked.lock)
         return locked, installing.install(self._workplace, path, locked.lock, None)
 
     def names(self) -> tuple[str, ...]:

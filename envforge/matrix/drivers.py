@@ -5,7 +5,10 @@ The rules are NVIDIA's (CUDA Compatibility guide; CUDA Toolkit release notes):
 - native: the driver is as new as the one that came with the toolkit;
 - minor-version compatibility: from CUDA 11 on, a driver that meets the minimum of a major
   runs every toolkit of that major, without what is compiled from PTX when a program starts;
-- it never crosses majors.
+- it never crosses majors;
+- PTX, which a driver compiles when a program starts, must not be newer than the driver's CUDA;
+- forward compatibility: a package `cuda-compat-X-Y` brings the driver's user-space part of a
+  newer CUDA, on Linux, on some boards, and on top of some driver branches.
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from envforge.errors import InvalidValue
-from envforge.matrix.tables import Matrix, Toolkit
+from envforge.matrix import gpus
+from envforge.matrix.tables import CompatPackage, Matrix, Toolkit
 from envforge.model.cuda import CudaVersion
-from envforge.model.machine import Driver
+from envforge.model.machine import Driver, Machine
 
-Support = Literal["native", "minor-version", "none"]
+Support = Literal["native", "minor-version", "unknown", "none"]
+"""`unknown`: driver and CUDA are both newer than the tables."""
 
 _VERSION = re.compile(r"[Rr]?(\d{2,4}(?:\.\d+){0,3})")
 
@@ -38,19 +44,24 @@ class DriverVersion:
         Raises:
             InvalidValue: for anything else.
         """
-        found = _VERSION.fullmatch(text.strip())
-        if not found:
-            raise InvalidValue(
-                what="driver version",
-                value=text,
-                reason="is not of the form 535.104.05",
-                remedy="`nvidia-smi` or `cat /proc/driver/nvidia/version` shows it",
-            )
-        return cls(tuple(int(part) for part in found[1].split(".")))
+        return cls(_numbers(text))
 
     def reaches(self, minimum: str) -> bool:
         """Whether it is this version or a newer one; a bare branch counts as its newest release."""
         return self.numbers >= DriverVersion.parse(minimum).numbers[: len(self.numbers)]
+
+
+@lru_cache(maxsize=256)
+def _numbers(text: str) -> tuple[int, ...]:
+    found = _VERSION.fullmatch(text.strip())
+    if not found:
+        raise InvalidValue(
+            what="driver version",
+            value=text,
+            reason="is not of the form 535.104.05",
+            remedy="`nvidia-smi` or `cat /proc/driver/nvidia/version` shows it",
+        )
+    return tuple(int(part) for part in found[1].split("."))
 
 
 def min_driver(cuda: CudaVersion, platform: str, matrix: Matrix) -> str | None:
@@ -93,9 +104,10 @@ def support(
         same_major = driver.cuda.major >= cuda.major and _has_minor_versions(cuda, matrix)
         return "minor-version" if same_major else "none"
     version = DriverVersion.parse(driver.version)
-    own = own_driver(cuda, platform, matrix)
-    if own and version.reaches(own):
+    if _runs_natively(version, cuda, platform, matrix):
         return "native"
+    if _is_beyond_the_tables(version, cuda, platform, matrix):
+        return "unknown"
     if not _has_minor_versions(cuda, matrix):
         return "none"
     minimum = min_driver(cuda, platform, matrix)
@@ -109,10 +121,54 @@ def newest_cuda(
     good: Iterable[Support] = ("native",) if native else ("native", "minor-version")
     if native and driver.cuda is not None:
         return driver.cuda
-    running = (
+    running = [
         row.cuda for row in matrix.toolkits if support(driver, row.cuda, matrix, platform) in good
-    )
+    ]
+    if driver.cuda is not None:
+        running.append(driver.cuda)  # its own word, also where the tables end before it
     return max(running, default=None)
+
+
+def cuda_of_ptx(version: tuple[int, int], matrix: Matrix) -> CudaVersion | None:
+    """The oldest CUDA whose driver loads this version of PTX; None: newer than the tables."""
+    writers = (row.cuda for row in matrix.toolkits if row.ptx and row.ptx >= version)
+    return min(writers, default=None)
+
+
+def compat_package(
+    cuda: CudaVersion, machine: Machine, matrix: Matrix, platform: str = "linux-64"
+) -> CompatPackage | None:
+    """The package with which this machine's driver runs a CUDA that it is too old for.
+
+    None where NVIDIA promises none: not Linux, another driver branch, or a board that takes none.
+    """
+    if not platform.startswith("linux") or machine.driver is None or not machine.gpus:
+        return None
+    if not all(gpus.takes_compat(gpu, matrix) for gpu in machine.gpus):
+        return None
+    branch = machine.driver.version.lstrip("Rr").partition(".")[0]
+    fitting = (
+        row
+        for row in matrix.compat_packages
+        if row.cuda.major == cuda.major and row.cuda >= cuda and branch in row.on
+    )
+    return min(fitting, key=lambda row: row.cuda, default=None)
+
+
+def _runs_natively(
+    version: DriverVersion, cuda: CudaVersion, platform: str, matrix: Matrix
+) -> bool:
+    """Whether it is as new as the driver of this CUDA, or as that of any later one."""
+    later = (row.cuda for row in matrix.toolkits if row.cuda >= cuda)
+    owns = (own_driver(item, platform, matrix) for item in later)
+    return any(own and version.reaches(own) for own in owns)
+
+
+def _is_beyond_the_tables(
+    version: DriverVersion, cuda: CudaVersion, platform: str, matrix: Matrix
+) -> bool:
+    newest = matrix.toolkits[-1].cuda
+    return cuda > newest and _runs_natively(version, newest, platform, matrix)
 
 
 def _minimum(toolkit: Toolkit, platform: str) -> str | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from envforge.errors import InvalidValue
-from envforge.matrix.tables import Board, Matrix
+from envforge.matrix.tables import Board, Line, Matrix
 from envforge.model.cuda import ComputeCapability
 from envforge.model.machine import Gpu
 
@@ -19,7 +20,39 @@ Code = Literal["sass", "ptx", "none"]
 
 _BRANDS = frozenset({"nvidia", "geforce", "tesla", "generation", "gpu"})
 _CAPABILITY = re.compile(r"(?:sm_?|compute_?)\d{2,3}[af]?|\d{1,2}\.\d", re.IGNORECASE)
-_PTX = "+PTX"
+_PTX: Final = "+PTX"
+_ONLY_PTX: Final = "(PTX)"
+_COMPAT: Final[dict[Line, bool]] = {"data-center": True, "jetson": True, "geforce": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """Code for one architecture, as a build holds it."""
+
+    capability: ComputeCapability
+    variant: Literal["", "a", "f"] = ""
+    """`a`: runs on exactly this architecture; `f`: on its family."""
+    machine_code: bool = True
+    ptx: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Compiled:
+        """Read `9.0`, `9.0a`, `9.0+PTX` (machine code and PTX) or `9.0(PTX)` (PTX alone).
+
+        Raises:
+            InvalidValue: for anything else.
+        """
+        number = text.removesuffix(_PTX).removesuffix(_ONLY_PTX)
+        return cls(
+            capability=ComputeCapability.parse(number),
+            variant="a" if number.endswith("a") else "f" if number.endswith("f") else "",
+            machine_code=not text.endswith(_ONLY_PTX),
+            ptx=text.endswith((_PTX, _ONLY_PTX)),
+        )
+
+    def __str__(self) -> str:
+        mark = "" if not self.ptx else _PTX if self.machine_code else _ONLY_PTX
+        return f"{self.capability}{self.variant}{mark}"
 
 
 def find(name: str, matrix: Matrix) -> Gpu:
@@ -46,15 +79,30 @@ def kernels(capability: ComputeCapability, architectures: Sequence[str], matrix:
     """Whether code for these architectures runs on a GPU: as machine code, or from PTX.
 
     Machine code for X.y runs on X.z with z >= y, cards and integrated parts apart; PTX for X.y
-    can be compiled for anything from X.y on. What the driver makes of PTX is asked elsewhere.
+    can be compiled for anything from X.y on. Code with a suffix stays on its architecture (`a`)
+    or family (`f`). What the driver makes of PTX is asked elsewhere.
     """
-    built = [ComputeCapability.parse(item.removesuffix(_PTX)) for item in architectures]
-    if any(_machine_code_runs(code, capability, matrix) for code in built):
+    built = [Compiled.parse(item) for item in architectures]
+    if any(code.machine_code and _machine_code_runs(code, capability, matrix) for code in built):
         return "sass"
-    with_ptx = [
-        code for code, item in zip(built, architectures, strict=True) if item.endswith(_PTX)
-    ]
-    return "ptx" if any(code <= capability for code in with_ptx) else "none"
+    return "ptx" if any(code.ptx and _ptx_serves(code, capability) for code in built) else "none"
+
+
+def takes_compat(gpu: Gpu, matrix: Matrix) -> bool | None:
+    """Whether forward compatibility (cuda-compat) holds on a GPU; None: not for us to say.
+
+    NVIDIA promises it for data-centre boards, Jetson, and RTX boards of certified systems.
+    """
+    row = matrix.architecture(gpu.capability)
+    if row is not None and row.integrated:
+        return True
+    board = _by_name(gpu.name, matrix.boards)
+    if board is not None and board.line is not None:
+        return _COMPAT.get(board.line)
+    name = gpu.name.lower()
+    if "geforce" in name or "titan" in name:
+        return False
+    return True if "tesla" in name else None
 
 
 def describe(gpu: Gpu) -> str:
@@ -62,11 +110,21 @@ def describe(gpu: Gpu) -> str:
     return f"{gpu.name} ({gpu.capability})"
 
 
-def _machine_code_runs(code: ComputeCapability, device: ComputeCapability, matrix: Matrix) -> bool:
-    code, device = _renamed(code, matrix), _renamed(device, matrix)
-    if code.major != device.major or code.minor > device.minor:
+def _machine_code_runs(code: Compiled, device: ComputeCapability, matrix: Matrix) -> bool:
+    built, device = _renamed(code.capability, matrix), _renamed(device, matrix)
+    if code.variant == "a":
+        return built == device
+    if built.major != device.major or built.minor > device.minor:
         return False
-    return _is_integrated(code, matrix) == _is_integrated(device, matrix)
+    return _is_integrated(built, matrix) == _is_integrated(device, matrix)
+
+
+def _ptx_serves(code: Compiled, device: ComputeCapability) -> bool:
+    if code.variant == "a":
+        return code.capability == device
+    if code.variant == "f" and code.capability.major != device.major:
+        return False
+    return code.capability <= device
 
 
 def _renamed(capability: ComputeCapability, matrix: Matrix) -> ComputeCapability:

@@ -16,7 +16,10 @@ from envforge.matrix.tables import (
     BadPair,
     Board,
     Build,
+    CompatPackage,
     Effect,
+    LibraryFloor,
+    Line,
     Matrix,
     Reference,
     Release,
@@ -48,6 +51,8 @@ def read(folder: Path) -> Matrix:
         architectures=tuple(_architecture(row) for row in rows(folder / "architectures.tsv")),
         boards=tuple(_board(row) for row in rows(folder / "boards.tsv")),
         bad_pairs=tuple(_bad_pair(row) for row in rows(folder / "bad_pairs.tsv")),
+        compat_packages=tuple(_compat(row) for row in rows(folder / "forward_compat.tsv")),
+        library_floors=tuple(_floor(row) for row in rows(folder / "library_floors.tsv")),
         partners=_exceptions(rows(folder / "partners.tsv")),
         references={row["id"]: _reference(row) for row in rows(folder / "sources.tsv")},
     )
@@ -93,6 +98,11 @@ def _capability(cell: str) -> ComputeCapability | None:
         return None
     major, minor = cell.split(".")
     return ComputeCapability(int(major), int(minor))
+
+
+def _pair(cell: str) -> tuple[int, int] | None:
+    major, _, minor = cell.partition(".")
+    return (int(major), int(minor)) if minor else None
 
 
 def _known(cuda_or_capability: Any, cell: str) -> Any:
@@ -144,6 +154,7 @@ def _toolkit(row: dict[str, str]) -> Toolkit:
         releases=tuple(_toolkit_release(cell) for cell in _words(row["releases"])),
         arch_min=_capability(row["arch_min"]),
         arch_max=_capability(row["arch_max"]),
+        ptx=_pair(row["ptx"]),
         max_gcc=int(row["max_gcc"]) if row["max_gcc"] else None,
         sources=_words(row["sources"]),
         note=row["note"],
@@ -175,6 +186,25 @@ def _board(row: dict[str, str]) -> Board:
     return Board(
         name=row["board"],
         capability=_known(_capability(row["capability"]), row["capability"]),
+        line=cast("Line | None", _value(row["line"])),
+        sources=_words(row["sources"]),
+    )
+
+
+def _compat(row: dict[str, str]) -> CompatPackage:
+    return CompatPackage(
+        cuda=_known(_cuda(row["cuda"]), row["cuda"]),
+        driver=row["driver"],
+        on=_words(row["on"]),
+        sources=_words(row["sources"]),
+    )
+
+
+def _floor(row: dict[str, str]) -> LibraryFloor:
+    return LibraryFloor(
+        library=row["library"],
+        since=row["since"],
+        min_capability=_known(_capability(row["min_capability"]), row["min_capability"]),
         sources=_words(row["sources"]),
     )
 

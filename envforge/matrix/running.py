@@ -96,11 +96,13 @@ def judge_machine(
         return None
     found = verdict(built.cuda, built.architectures, machine, matrix, platform)
     if found.state == "driver-too-old" and machine.driver:
+        package = drivers.compat_package(built.cuda, machine, matrix, platform)
         raise DriverTooOld(
             driver=machine.driver.version or "of unknown version",
             cuda=str(built.cuda),
             minimum=drivers.min_driver(built.cuda, platform, matrix) or "a newer one",
             nearest=nearest,
+            package=package.name if package else None,
         )
     if found.state == "no-kernels" and found.gpu:
         raise NoKernelsForGpu(
@@ -138,7 +140,8 @@ def _driver_verdict(
             state="driver-too-old",
             reason=f"{driver.label} is too old, {minimum} is needed",
         )
-    return Verdict(state=support)
+    reason = f"{driver.label} and CUDA {cuda} are newer than our tables"
+    return Verdict(state=support, reason=reason if support == "unknown" else "")
 
 
 def _gpu_verdict(
@@ -186,9 +189,11 @@ def _by_ptx(
     starts and fails at the first matmul. And minor-version compatibility excludes PTX.
     """
     architecture = matrix.architecture(gpu.capability)
+    if architecture is None and cuda.major >= matrix.toolkits[-1].cuda.major:
+        return Verdict(state="unknown", gpu=gpu, reason="this GPU is newer than our tables")
     if architecture is None or (architecture.first_toolkit and architecture.first_toolkit > cuda):
         return _none(gpu, f"its PTX does not help, because CUDA {cuda} is older than this GPU")
-    if driver and drivers.support(driver, cuda, matrix, platform) != "native":
+    if driver and drivers.support(driver, cuda, matrix, platform) == "minor-version":
         own = drivers.own_driver(cuda, platform, matrix)
         return _none(gpu, f"its PTX needs the driver of CUDA {cuda} itself, {own} or newer")
     return Verdict(state="native", gpu=gpu)

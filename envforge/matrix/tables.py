@@ -13,6 +13,7 @@ from envforge.model.machine import Platform
 from envforge.model.spec import Source
 
 Effect = Literal["constraint", "avoid", "note", "record"]
+Line = Literal["data-center", "workstation", "geforce", "jetson"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ class Toolkit:
     releases: tuple[ToolkitRelease, ...]
     arch_min: ComputeCapability | None
     arch_max: ComputeCapability | None
+    ptx: tuple[int, int] | None
+    """The version of PTX that its compiler writes."""
     max_gcc: int | None
     sources: tuple[str, ...]
     note: str
@@ -112,6 +115,41 @@ class Board:
 
     name: str
     capability: ComputeCapability
+    line: Line | None
+    """None: not known."""
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompatPackage:
+    """The forward-compatibility package of one CUDA: `cuda-compat-X-Y`."""
+
+    cuda: CudaVersion
+    driver: str
+    """The driver branch that its libraries are from."""
+    on: tuple[str, ...]
+    """Branches of kernel drivers it works on top of."""
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As apt and dnf know it."""
+        return f"cuda-compat-{self.cuda.major}-{self.cuda.minor}"
+
+    @property
+    def folder(self) -> str:
+        """Where it puts its libraries."""
+        return f"/usr/local/cuda-{self.cuda}/compat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryFloor:
+    """A library that left GPUs out from one version on."""
+
+    library: str
+    since: str
+    min_capability: ComputeCapability
+    """The oldest GPU it works on."""
     sources: tuple[str, ...]
 
 
@@ -157,6 +195,9 @@ class Matrix:
     architectures: tuple[Architecture, ...] = field(repr=False)
     boards: tuple[Board, ...] = field(repr=False)
     bad_pairs: tuple[BadPair, ...] = field(repr=False)
+    compat_packages: tuple[CompatPackage, ...] = field(repr=False)
+    """Oldest CUDA first."""
+    library_floors: tuple[LibraryFloor, ...] = field(repr=False)
     partners: Mapping[tuple[str, str], Mapping[str, str]] = field(repr=False)
     """(torch, source) to partner versions that differ from the release's."""
     references: Mapping[str, Reference] = field(repr=False)

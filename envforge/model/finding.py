@@ -48,16 +48,34 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """Something that had to be looked at and could not be; never a pass."""
+
+    what: Literal["environment", "probe"]
+    """The whole environment, or what its interpreter would have told."""
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A verification of one environment."""
+    """A verification of one subject."""
 
     subject: str
+    """The environment's name, or what else was named."""
+    kind: str = "environment"
+    """What was named: `environment`, `prefix`, `interpreter`, `lock` or `host`."""
     prefix: str
+    """Where it is installed; empty: nowhere, as with a lock alone."""
     level: Level
     outcomes: tuple[Outcome, ...]
     proven: Mapping[str, str] = field(default_factory=dict)
     """Facts that were seen, in display order: torch, CUDA compiled, cuDNN loaded, per GPU …"""
     require_gpu: bool = False
+    asked: tuple[str, ...] = ()
+    """Ids of the checks that were asked for by name; empty: all of them."""
+    unseen: tuple[Unseen, ...] = ()
+    """What this level must look at and could not."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -67,13 +85,30 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """No error was found and no check crashed. What is unproven is said, and is no failure."""
-        return not any(
-            outcome.verdict == "crashed" or any(f.severity == "error" for f in outcome.findings)
-            for outcome in self.outcomes
+        """Whether nothing is wrong as far as was looked.
+
+        An error, a check that crashed, what had to be looked at and could not be, and a check
+        that was asked for by name and could not look are problems. What else is unproven is
+        said, and is none.
+        """
+        return not (
+            self.unseen
+            or self.crashed
+            or self.unanswered
+            or any(item.severity == "error" for item in self.findings)
         )
+
+    @property
+    def crashed(self) -> tuple[Outcome, ...]:
+        """Checks that ended in a bug of their own."""
+        return tuple(item for item in self.outcomes if item.verdict == "crashed")
 
     @property
     def unproven(self) -> tuple[Outcome, ...]:
         """Checks that could not look, with the reason."""
         return tuple(item for item in self.outcomes if item.verdict == "unproven")
+
+    @property
+    def unanswered(self) -> tuple[Outcome, ...]:
+        """Those of them that were asked for by name."""
+        return tuple(item for item in self.unproven if item.check in self.asked)

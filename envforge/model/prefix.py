@@ -34,6 +34,8 @@ class InstalledPackage:
     url: str = ""
     """Empty where the metadata does not say (wheels from an index)."""
     sha256: str = ""
+    md5: str = ""
+    """Conda only, where it was asked for; some tools record no sha256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ def install(subject: Subject) -> str:
     """Make the prefix as the lock says."""
     if subject.locked is None or subject.folder is None:
         return "make the environment anew, from its lock"
-    return f"envforge install {shlex.quote(subject.folder)}"
+    return f"envforge install {shlex.quote(subject.place or subject.folder)}"
 
 
 def project(subject: Subject) -> str:
@@ -40,11 +40,30 @@ def create_for_machine(subject: Subject, machine: Machine, matrix: Matrix) -> st
     Newest CUDA first, as far as the driver and the kernels for every GPU allow. None where no
     published build runs here.
     """
-    torch = subject.target.torch.partition("+")[0] if subject.target else ""
+    torch, python = _torch(subject), _python(subject)
     fitting = [
         cell
         for cell, verdict in running.runs_here(machine, matrix, subject.platform)
         if verdict.state != "unknown"
     ]
-    best = next((cell for cell in fitting if cell.torch == torch), next(iter(fitting), None))
-    return create(subject, best.torch, best.cuda) if best else None
+    best = max(
+        fitting, key=lambda cell: (cell.torch == torch, python in cell.pythons), default=None
+    )
+    if best is None:
+        return None
+    command = create(subject, best.torch, best.cuda)
+    return f"{command} --python {python}" if python in best.pythons else command
+
+
+def _torch(subject: Subject) -> str:
+    """The release that is locked, else the one that is installed; empty: none."""
+    if subject.target is not None:
+        return subject.target.torch.partition("+")[0]
+    files = subject.prefix.torch if subject.prefix else None
+    return (files.version or "").partition("+")[0] if files else ""
+
+
+def _python(subject: Subject) -> str:
+    """Major and minor of the Python it is for; empty: not known."""
+    named = subject.target.python if subject.target else ""
+    return ".".join(named.split(".")[:2])

@@ -5,16 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Final
 
-from envforge.model.finding import LEVELS, Finding, Level, Outcome, Report, Verdict
-from envforge.model.lock import Target
-from envforge.verify import registry
+from envforge.model.finding import LEVELS, Finding, Level, Outcome, Report, Unseen, Verdict
+from envforge.verify import registry, remedies
 from envforge.verify.check import CannotLook, Check, NotApplicable
 from envforge.verify.checks.machine import NO_DRIVER, NO_GPU
-from envforge.verify.facts import HostFacts, Subject
+from envforge.verify.facts import HostFacts, Kind, Layer, Subject
 from envforge.verify.proven import proven
 
 _LOG = logging.getLogger(__name__)
+
+LAYERS: Final[Mapping[Kind, frozenset[Layer]]] = {
+    "environment": frozenset({"lock", "host", "prefix", "probe"}),
+    "prefix": frozenset({"host", "prefix", "probe"}),
+    "interpreter": frozenset({"host", "prefix", "probe"}),
+    "lock": frozenset({"lock", "host"}),
+    "host": frozenset({"host"}),
+}
+"""What there is to look at in each kind of subject; a prefix may come with a lock, too.
+
+A check about anything else is left out of the report, unless it is asked for by name: nobody who
+asks about the machine expects to read that no package of it could be compared with a lock.
+"""
 
 
 def report(
@@ -31,11 +44,14 @@ def report(
     """
     return Report(
         subject=subject.name,
+        kind=subject.kind,
         prefix=subject.prefix.prefix if subject.prefix else "",
         level=subject.level,
         outcomes=judge(subject, only=only, skip=skip, checks=checks),
         proven=proven(subject),
         require_gpu=subject.require_gpu,
+        asked=tuple(only),
+        unseen=_unseen(subject),
     )
 
 
@@ -55,6 +71,8 @@ def judge(
     outcomes: list[Outcome] = []
     failed: set[str] = set()
     for name, check in wanted.items():
+        if name not in only and not _concerns(check, subject):
+            continue
         outcome = _explained(name, check, failed) or _outcome(name, check, subject)
         if any(item.severity == "error" for item in outcome.findings):
             failed.add(name)
@@ -62,10 +80,47 @@ def judge(
     return tuple(outcomes)
 
 
-def possible_level(host: HostFacts, target: Target | None) -> Level:
-    """The deepest level that says something here: `live` needs a usable GPU, or a CPU build."""
-    is_cpu_build = target is not None and target.cuda is None
+def layers_of(subject: Subject) -> frozenset[Layer]:
+    """What there is to look at."""
+    layers = LAYERS[subject.kind]
+    has_claim = subject.locked is not None or "lock" in subject.missing
+    return layers | {"lock"} if has_claim and subject.kind != "host" else layers
+
+
+def _concerns(check: Check, subject: Subject) -> bool:
+    return layers_of(subject).issuperset(check.needs)
+
+
+def _unseen(subject: Subject) -> tuple[Unseen, ...]:
+    """An interpreter that had to answer, and did not."""
+    if "probe" not in layers_of(subject) or subject.level == "static":
+        return ()
+    if subject.probe is None:
+        reason = subject.missing.get("probe", "the interpreter was not asked")
+    elif subject.probe.failure is not None:
+        reason = f"the interpreter gave no answer: {subject.probe.failure}"
+    else:
+        return ()
+    remedy = f"{remedies.install(subject)}; `--level static` looks at the files alone"
+    return (Unseen(what="probe", reason=reason, remedy=remedy),)
+
+
+def possible_level(host: HostFacts, *, is_cpu_build: bool) -> Level:
+    """The deepest level that says something here: `live` needs a usable GPU, or a CPU build.
+
+    A machine that is described cannot be tried, whatever the build.
+    """
+    if host.machine.origin == "described":
+        return "import"
     return "live" if host.usable_gpus or is_cpu_build else "import"
+
+
+_NOTHING_ABOUT: Final[Mapping[Layer, str]] = {
+    "lock": "there is no lock to compare with",
+    "host": "no machine was looked at",
+    "prefix": "nothing that is installed was named",
+    "probe": "no interpreter was asked",
+}
 
 
 def _explained(name: str, check: Check, failed: Collection[str]) -> Outcome | None:
@@ -127,7 +182,7 @@ def _why_not(check: Check, subject: Subject) -> str | None:
         return _too_shallow(check, subject)
     for layer in check.needs:
         if present[layer] is None:
-            return subject.missing.get(layer, f"there are no facts about the {layer}")
+            return subject.missing.get(layer, _NOTHING_ABOUT[layer])
     return None
 
 

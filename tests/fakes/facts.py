@@ -10,15 +10,18 @@ from envforge.model.lock import LockedPackage, Target
 from envforge.model.machine import Driver, Gpu, Machine
 from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify.facts import (
+    Copy,
     CudnnWitness,
     DeviceRun,
     HostFacts,
     LibraryAnswer,
+    PackageFacts,
     PrefixFacts,
     ProbeFacts,
     Subject,
     TorchFiles,
     TorchRun,
+    Trial,
 )
 
 PREFIX = "/envs/nlp-bert-torch20-cu118"
@@ -102,7 +105,7 @@ def prefix(**changes: Any) -> PrefixFacts:
         cudnn=(CudnnWitness(version="8.7.0", witness=f"build {TORCH_BUILD}"),),
         libraries={"libtorch_cuda.so": "lib/python3.10/site-packages/torch/lib"},
         modules=frozenset({"numpy", "torch", "einops"}),
-        unlike_recorded=(),
+        packages=PackageFacts(unlike=(), cache=()),
     )
     return replace(facts, **changes)
 
@@ -149,8 +152,50 @@ def device(which: str = "cuda:0", **changes: Any) -> DeviceRun:
         kernel_right=True,
         matmul_right=True,
         matmul_error=0.01,
+        trials=trials(*(CPU_TRIALS if which == "cpu" else GPU_TRIALS)),
+        copies=() if which == "cpu" else tuple(copy(name) for name in COPIES),
+        libraries=() if which == "cpu" else CUDNN_PARTS,
     )
+    # a test that says how the fp32 product went says it of the trial as well
+    if "trials" not in changes and {"matmul_right", "ending", "kernel_right"} & changes.keys():
+        changes["trials"] = _ended_early(facts.trials, changes)
     return replace(facts, **changes)
+
+
+CPU_TRIALS = ("matmul fp32", "matmul bf16", "convolution", "attention")
+GPU_TRIALS = (
+    *("matmul fp32", "matmul tf32", "matmul fp16", "matmul bf16", "matmul fp8", "convolution"),
+    *("attention flash", "attention efficient", "attention cudnn", "attention math", "PTX"),
+)
+COPIES = (
+    *("host to device, pageable", "host to device, pinned", "device to device"),
+    *("device to host, pageable", "device to host, pinned"),
+)
+CUDNN_PARTS = tuple(
+    f"{PREFIX}/lib/libcudnn{part}.so.8" for part in ("", "_cnn_infer", "_ops_infer")
+)
+
+
+def trials(*names: str, **changes: Any) -> tuple[Trial, ...]:
+    """Computations whose results were right; `matmul_fp16=Trial(…)` puts another in its place."""
+    other = {name.replace("_", " "): trial for name, trial in changes.items()}
+    return tuple(
+        other.get(name) or Trial(name=name, right=True, worst=0.01, seconds=0.01) for name in names
+    )
+
+
+def copy(name: str, speed: float = 20.0) -> Copy:
+    """A copy that arrived whole."""
+    return Copy(name=name, right=True, gigabytes_per_second=speed)
+
+
+def _ended_early(done: tuple[Trial, ...], changes: dict[str, Any]) -> tuple[Trial, ...]:
+    if changes.get("kernel_right", True) is not True or changes.get("matmul_right", True) is None:
+        return ()
+    if changes.get("matmul_right") is False:
+        worst = changes.get("matmul_error", 3.5)
+        return (Trial(name="matmul fp32", right=False, worst=worst), *done[1:])
+    return done
 
 
 def probe(**changes: Any) -> ProbeFacts:

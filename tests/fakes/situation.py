@@ -202,6 +202,11 @@ if _os.path.exists(_library):
     _cuda_library.torch_cudnn.restype = ctypes.c_ulong
     _C._cudnn.getRuntimeVersion = lambda: _cuda_library.torch_cudnn()
     backends.cudnn.version = lambda: _cuda_library.torch_cudnn()
+if "zeros" not in globals():
+    zeros = lambda *shape: Tensor([0.0] * shape[0], shape, float32)
+if not hasattr(Tensor, "numpy"):
+    Tensor.numpy = lambda self: self.values
+    from_numpy = lambda array: array
 """
 
 
@@ -575,7 +580,9 @@ def _channel() -> tuple[LockedPackage, ...]:
 def _build_environment(made: Situation) -> None:
     forge = fake_forge(made.base)
     workplace_of(forge).conda.packages = _channel()
-    name = forge.lock("p", torch=TORCH, cuda=CUDA, python=SERIES, source="conda-forge").folder.name
+    name = forge.lock(
+        "p", torch=TORCH, cuda=CUDA, python=SERIES, source="conda-forge", packages=["numpy"]
+    ).folder.name
     assert name == NAME
     forge.install(NAME, prefix=made.prefix)
     shutil.rmtree(made.prefix / "lib", ignore_errors=True)
@@ -634,7 +641,7 @@ def _python(made: Situation) -> list[str]:
         (made.prefix / "bin" / name).symlink_to(target.name)
     stdlib = Path(sysconfig.get_path("stdlib", vars={"base": str(base)}))
     own = made.prefix / "lib" / f"python{SERIES}"
-    made.site.mkdir(parents=True)
+    made.site.mkdir(parents=True, exist_ok=True)
     for item in stdlib.iterdir():
         if item.name not in {"site-packages", "__pycache__"}:
             (own / item.name).symlink_to(item)

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 
 from fakes.conda_solver import FakeCondaSolver, package
 from fakes.installing import FakeBytecode, FakeSpace, RecordingReporter, World, make_settings
-from fakes.prefix_on_disk import add_record, add_torch, add_wheel
+from fakes.prefix_on_disk import add_interpreter, add_record, add_torch, add_wheel
 
 from envforge.adapters.host_python import HostPython
 from envforge.adapters.machine_probe import LiveMachineProbe
@@ -37,7 +37,7 @@ from envforge.model.lock import LockedPackage
 from envforge.model.machine import Driver, Gpu, Machine, Platform
 from envforge.model.settings import Settings
 from envforge.model.solving import WheelProblem
-from envforge.ports import Completed, LinkOutcome
+from envforge.ports import Completed, Guard, LinkOutcome
 from envforge.verify.probe_document import BEGIN, END
 
 NAME = "p-torch27-cu126"
@@ -155,7 +155,7 @@ class RecordWriter:
         for item in packages:
             add_record(prefix, item)
             if item.name == "python":
-                (prefix / "bin" / "python").write_text("not a program\n")
+                add_interpreter(prefix)
             if item.name == "pytorch":
                 _put_torch(prefix, item.version, "12.6" if "cuda" in item.build else None)
         progress(len(packages), len(packages), "packages", "")
@@ -200,6 +200,7 @@ class Interpreter:
         cwd: Path | None = None,
         stdin: str | None = None,
         check: bool = True,
+        guard: Guard | None = None,
     ) -> Completed:
         self.commands.append(tuple(command))
         document = self.document or self._answer(Path(command[0]).parents[1])

@@ -43,7 +43,7 @@ def verify(prefix: Path, env: Mapping[str, str], **changes: object) -> Report:
         declared_name=NAME,
         target=TARGET,
         locked=LOCKED,
-        host=host_facts(probe.driver, environment),
+        host=host_facts(probe.driver, environment, root=prefix.parent),
         prefix=read_prefix(prefix, state=PrefixState.INSTALLED, environment=environment),
         missing={"probe": "level static"},
     )
@@ -107,7 +107,7 @@ def test_a_cpu_build_where_cuda_was_asked_for(tmp_path: Path) -> None:
         ({"cuinit": 803, "nvml": 18}, "driver-library-mismatch-nvml", "old kernel module"),
         ({"cuinit": 804}, "cuda-803-driver-combination", "does not fit"),
         ({"cuinit": 999}, "cuda-unknown-999-uvm", "nvidia_uvm"),
-        ({"cuinit": 46}, "cuda-init-failed", "46"),
+        ({"cuinit": 46}, "nvml-says-yes-cuda-says-no", "46"),
         ({"visible": ""}, "cvd-empty-or-invalid", "hides every GPU"),
         ({"visible": "0,5", "gpus": [H200, V100]}, "cvd-empty-or-invalid", "GPU 5"),
         ({"hang": 60}, "driver-does-not-answer", "does not answer"),
@@ -142,7 +142,7 @@ def test_drift_damage_and_leaks(forged: Path, tmp_path: Path) -> None:
     """Several things are wrong: each is named, none hides another."""
     [record] = forged.glob("conda-meta/numpy-*.json")
     record.unlink()
-    add_record(forged, locked("numpy", "2.0.0"))
+    add_record(forged, locked("numpy", "1.25.0"))
     add_record(forged, locked("cudnn", "8.7.0"), {"lib/libcudnn.so.8.7.0": 10})
     add_wheel(forged, "black", "25.1")
     (forged / SITE / "~orch").mkdir()

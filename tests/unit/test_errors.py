@@ -95,6 +95,13 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         "update the driver to 2, or take what this driver runs:\n  a\n  b",
     ),
     (
+        errors.DriverTooOld(driver="1", cuda="13.0", minimum="2", package="cuda-compat-13-0"),
+        3,
+        "driver-too-old",
+        "driver 1 cannot run CUDA 13.0: it needs 2 or newer",
+        "update the driver to 2, or put `cuda-compat-13-0` before it and use `--force`",
+    ),
+    (
         errors.NoKernelsForGpu(
             gpu="RTX 5090", capability="12.0", build="torch 2.5.1", architectures=("8.0", "9.0")
         ),
@@ -119,6 +126,20 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         "no-kernels-for-gpu",
         "t has no kernels for `g` (compute capability 1.0): it is built for 9.0; why",
         "what runs on it:\n  a",
+    ),
+    (
+        errors.CannotRunHere(name="p-torch211-cu130", problems=("the driver is too old",)),
+        3,
+        "cannot-run-here",
+        "`p-torch211-cu130` cannot run here: the driver is too old",
+        "`--force` goes on nevertheless",
+    ),
+    (
+        errors.CannotRunHere(name="p", problems=("a", "b"), remedies=("envforge create x", "c")),
+        3,
+        "cannot-run-here",
+        "`p` cannot run here:\n  a\n  b",
+        "what does:\n  envforge create x\n  c\n`--force` goes on nevertheless",
     ),
     (
         errors.Unsolvable(platform="linux-64", explanation="a\nb"),

@@ -9,14 +9,12 @@ from typing import Final
 from envforge.model.finding import Finding
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
+from envforge.verify.checks.objects import is_within
 from envforge.verify.facts import Ending, PrefixFacts, ProbeFacts, Subject, TorchRun
+from envforge.verify.import_errors import reason_of
+from envforge.verify.library_names import CUDA_LIBRARY, DRIVER_LIBRARY
 
-_CUDA_FAMILY: Final = re.compile(
-    r"lib(torch|c10|cudart|cudnn|cublas|cufft|curand|cusolver|cusparse|nccl|nvrtc|nvJitLink|cupti"
-    r"|nvToolsExt|nvshmem|cufile)"
-)
-_DRIVER_FILE: Final = re.compile(r"lib(cuda|nvidia-[a-z-]+|nvcuvid)\.so")
-_BUILT_IN: Final = frozenset({"sitecustomize", "usercustomize"})
+_KEY: Final = re.compile(r"(.+?\.so(?:\.\d+)?)(?:\.|$)")
 
 
 @check(
@@ -25,6 +23,11 @@ _BUILT_IN: Final = frozenset({"sitecustomize", "usercustomize"})
     symptom="`python` ends at once, hangs, or cannot be executed",
     why="nothing can run in this environment",
     source="Python documentation, command line and environment",
+    cause="The interpreter's file is damaged, is for another processor, or is stopped by a"
+    " variable or a file that runs at start-up.",
+    fix="Install the environment anew; try `python -I -S` to leave variables and start-up files"
+    " out.",
+    after=("illegal-instruction",),
 )
 def python_does_not_start(subject: Subject) -> Iterator[Finding]:
     """The environment's interpreter starts and runs a script."""
@@ -44,16 +47,45 @@ def python_does_not_start(subject: Subject) -> Iterator[Finding]:
     symptom="ImportError, a crash or no end at `import torch`",
     why="nothing that uses torch can start",
     source="pytorch/pytorch#144433, pytorch/pytorch#123097",
+    cause="A library or a package that torch needs is not there, is of another build, or stops"
+    " the process while it is loaded.",
+    fix="The last line of the error names the file; the checks before this one look for the usual"
+    " causes.",
+    after=(
+        "truncated-library",
+        "python-does-not-start",
+        "ld-preload-leak",
+        "illegal-instruction",
+        "mkl-threading-layer",
+        "missing-cuda-lib",
+        "cudnn-major-8-vs-9",
+        "cudnn-older-than-built",
+        "nvjitlink-symbol",
+        "cublaslt-symbol",
+        "mkl-ijit",
+        "mkl-dispatch-missing",
+        "two-openmp-runtimes",
+        "glibcxx-too-old",
+        "executable-stack",
+        "symbol-version-missing",
+        "undefined-symbol",
+        "library-not-found",
+    ),
 )
 def torch_import_fails(subject: Subject) -> Iterator[Finding]:
     """The environment's interpreter imports torch."""
     torch = _torch(subject, imported=False)
+    if _is_not_wanted(subject, torch):
+        raise NotApplicable("no torch here, and no lock that asks for one")
     if torch.version is None:
+        reason = reason_of(torch.ending.message)
         yield Finding(
             message=f"`import torch` {_how(torch.ending)}",
             seen=_last_words(torch.ending),
-            expected="an import that succeeds",
-            remedy=remedies.install(subject),
+            expected=f"an import that succeeds; {reason.meaning}"
+            if reason
+            else "an import that succeeds",
+            remedy=(reason.remedy if reason else "") or remedies.install(subject),
         )
     elif not torch.ending.is_good:
         yield Finding(
@@ -64,17 +96,27 @@ def torch_import_fails(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def _is_not_wanted(subject: Subject, torch: TorchRun) -> bool:
+    """Any Python may be looked at, also one that never had a torch."""
+    if subject.target is not None or subject.prefix is None or subject.prefix.torch is not None:
+        return False
+    return torch.ending.message.startswith("ModuleNotFoundError: No module named 'torch'")
+
+
 @check(
     level="import",
     needs=("prefix", "probe"),
     symptom="another version of torch runs than the one installed",
     why="what was checked and what runs are two different things",
     source="conda/conda#7173, conda/conda#664",
+    cause="A `.pth` file, a link or a customised start-up in site-packages leads to another"
+    " checkout or installation of torch, which comes first.",
+    fix="Take the file or link out, or install into that environment instead.",
 )
 def torch_from_elsewhere(subject: Subject) -> Iterator[Finding]:
     """The torch that is imported lies in the prefix."""
     torch, prefix = _torch(subject), _prefix(subject)
-    if torch.file and not _is_within(torch.file, prefix):
+    if torch.file and not is_within(torch.file, prefix):
         yield Finding(
             message=f"`import torch` takes torch {torch.version} from outside the environment",
             seen=torch.file,
@@ -84,57 +126,46 @@ def torch_from_elsewhere(subject: Subject) -> Iterator[Finding]:
 
 
 @check(
-    level="import",
-    needs=("probe",),
-    symptom="RuntimeError: cuDNN version incompatibility: PyTorch was compiled against …",
-    why="convolutions fail, or the import does",
-    source="pytorch/pytorch#80637, pytorch/pytorch#80877",
-)
-def cudnn_older_than_built(subject: Subject) -> Iterator[Finding]:
-    """The cuDNN that is loaded is not older than the one torch was compiled with."""
-    torch = _torch(subject)
-    if torch.cuda is None:
-        raise NotApplicable("a CPU build has no cuDNN")
-    compiled, loaded = torch.cudnn_compiled, torch.cudnn_loaded
-    if torch.cudnn_error is None and not (compiled and loaded):
-        raise CannotLook("torch does not tell its cuDNN versions")
-    older = bool(compiled and loaded) and _is_older(loaded or "", compiled or "")
-    if older or torch.cudnn_error:
-        where = next((item for item in torch.libraries if "libcudnn.so" in item), "not loaded")
-        yield Finding(
-            message=f"cuDNN {loaded} is loaded, and torch was compiled with {compiled}"
-            if older
-            else "torch refuses the cuDNN that it finds",
-            seen=f"cuDNN {loaded or 'unknown'}: {torch.cudnn_error or where}",
-            expected=f"cuDNN {compiled or 'of the build'} or newer, of the same major",
-            remedy="unset LD_LIBRARY_PATH LD_PRELOAD; else " + remedies.install(subject),
-        )
-
-
-def _is_older(loaded: str, compiled: str) -> bool:
-    """Within a major, a newer cuDNN serves builds of an older one (cuDNN developer guide)."""
-    have, need = (tuple(int(part) for part in text.split(".")) for text in (loaded, compiled))
-    return have[0] != need[0] or have < need
-
-
-@check(
-    level="import",
-    needs=("prefix", "probe"),
+    level="static",
+    needs=("prefix",),
+    after=(
+        "ld-preload-leak",
+        "cudnn-older-than-built",
+        "cudnn-sublibrary-mix",
+        "nvjitlink-symbol",
+        "cublaslt-symbol",
+        "glibcxx-too-old",
+        "openssl-clash",
+        "symbol-version-missing",
+        "undefined-symbol",
+    ),
     symptom="undefined symbol, wrong version, or results that differ between shells",
     why="another library than the locked one is used, as long as a variable is set",
-    source="pytorch/pytorch#119989, bmaltais/kohya_ss#1096",
+    source="pytorch/pytorch#119989, bmaltais/kohya_ss#1096; ld.so(8)",
+    cause="LD_LIBRARY_PATH leads to a folder, often that of a CUDA toolkit, which holds a library"
+    " that the environment has too, and goes before the search path of torch's files.",
+    fix="Unset LD_LIBRARY_PATH, or take the folder out of it.",
 )
 def library_shadowed(subject: Subject) -> Iterator[Finding]:
     """Libraries that the environment has are not loaded from elsewhere."""
-    torch, prefix = _torch(subject, imported=False), _prefix(subject)
-    if not torch.libraries:
+    prefix = _prefix(subject)
+    run = subject.probe.torch if subject.probe else None
+    if run is not None and run.libraries:
+        outside = [path for path in run.libraries if not is_within(path, prefix)]
+    elif subject.level == "static" and prefix.linking is not None:
+        outside = [
+            item.path
+            for item in prefix.linking.torch_loads
+            if item.via == "LD_LIBRARY_PATH" and item.path.startswith("/")
+        ]
+    elif prefix.linking is None and subject.probe is None:
+        raise CannotLook("the shared objects were not read")
+    else:
         raise CannotLook("the loaded libraries cannot be listed on this system")
-    outside = [path for path in torch.libraries if not _is_within(path, prefix)]
-    shadowing = [path for path in outside if _is_ours(_file(path), prefix)]
-    foreign = [path for path in outside if _CUDA_FAMILY.match(_file(path))]
-    found = sorted({*shadowing, *foreign})
+    own = {_key(name) for name in prefix.libraries}
+    found = sorted(p for p in outside if _key(_file(p)) in own and _is_shadow(subject, p))
     if found:
-        serious = any(_CUDA_FAMILY.match(_file(path)) for path in found)
+        serious = any(CUDA_LIBRARY.match(_file(path)) for path in found)
         yield Finding(
             message=f"{_file(found[0])} is loaded from outside the environment"
             + (f", and {len(found) - 1} more" if len(found) > 1 else ""),
@@ -145,8 +176,30 @@ def library_shadowed(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def _is_shadow(subject: Subject, path: str) -> bool:
+    """The system's libstdc++ beside the environment's is common, unless a variable led there."""
+    name = _file(path)
+    if DRIVER_LIBRARY.match(name):
+        return False
+    return bool(CUDA_LIBRARY.match(name)) or _is_by_variable(subject, path)
+
+
+def _is_by_variable(subject: Subject, path: str) -> bool:
+    variables = subject.host.variables if subject.host else {}
+    folders = {item.rstrip("/") for item in variables.get("LD_LIBRARY_PATH", "").split(":") if item}
+    named = {_key(_file(item)) for item in _entries(variables.get("LD_PRELOAD", ""))}
+    return path.rpartition("/")[0] in folders or _key(_file(path)) in named
+
+
+def _key(name: str) -> str:
+    """What a library is found by: `libcudnn.so.9` for `libcudnn.so.9.10.2`."""
+    found = _KEY.match(name)
+    return found[1] if found else name
+
+
 def _is_ours(name: str, prefix: PrefixFacts) -> bool:
-    return name in prefix.libraries and not _DRIVER_FILE.match(name)
+    own = {_key(item) for item in prefix.libraries}
+    return _key(name) in own and not DRIVER_LIBRARY.match(name)
 
 
 def _loading_variables(subject: Subject) -> str:
@@ -155,27 +208,40 @@ def _loading_variables(subject: Subject) -> str:
     return " ".join(present or ["LD_LIBRARY_PATH"])
 
 
+def _entries(value: str) -> list[str]:
+    return [item for item in re.split(r"[ :]+", value) if item]
+
+
 @check(
     level="static",
     needs=("host", "prefix"),
     symptom="undefined symbol, or a wrong version, in every environment of one shell",
     why="what LD_PRELOAD names goes before the environment's own library",
-    source="ContinuumIO/anaconda-issues#720",
+    source="ContinuumIO/anaconda-issues#720; ld.so(8)",
+    cause="LD_PRELOAD was set once to get round a problem of MKL, libgomp or libstdc++, in a"
+    " profile or a job script, and holds for every environment since.",
+    fix="Unset LD_PRELOAD.",
 )
 def ld_preload_leak(subject: Subject) -> Iterator[Finding]:
     """LD_PRELOAD replaces no library of the environment."""
     prefix = _prefix(subject)
     value = subject.host.variables.get("LD_PRELOAD", "") if subject.host else ""
-    entries = [item for item in re.split(r"[ :]+", value) if item]
+    named = {item: item for item in _entries(value)}
+    if prefix.linking is not None:
+        named = {item.path: item.name for item in prefix.linking.preloaded}
     replaced = [
-        item
-        for item in entries
-        if not _is_within(item, prefix)
-        and (_is_ours(_file(item), prefix) or _CUDA_FAMILY.match(_file(item)))
+        path
+        for path, name in named.items()
+        if path.startswith("/") or prefix.linking is None
+        if not is_within(path, prefix)
+        if any(
+            (_is_ours(_file(item), prefix) or CUDA_LIBRARY.match(_file(item)))
+            for item in (path, name)
+        )
     ]
     if replaced:
         yield Finding(
-            message=f"LD_PRELOAD replaces {_file(replaced[0])} of the environment",
+            message=f"LD_PRELOAD replaces {_file(named[replaced[0]])} of the environment",
             seen=f"LD_PRELOAD={value}",
             expected="no library there that the environment brings",
             remedy="unset LD_PRELOAD",
@@ -185,36 +251,13 @@ def ld_preload_leak(subject: Subject) -> Iterator[Finding]:
 @check(
     level="static",
     needs=("host", "prefix"),
-    symptom="a module of another version, or of another Python, is imported",
-    why="folders in PYTHONPATH go before the environment's own packages",
-    source="RoboStack/ros-noetic#54, Eruvae/yolact_ros#11",
-)
-def pythonpath_shadow(subject: Subject) -> Iterator[Finding]:
-    """PYTHONPATH hides no package of the environment."""
-    prefix = _prefix(subject)
-    folders = subject.host.pythonpath if subject.host else {}
-    hidden = {
-        folder: sorted((names & prefix.modules) - _BUILT_IN)
-        for folder, names in folders.items()
-        if not _is_within(folder, prefix)
-    }
-    for folder, names in hidden.items():
-        if names:
-            yield Finding(
-                message=f"PYTHONPATH hides the environment's {_some(names)}",
-                seen=f"{folder}: {_some(names)}",
-                expected="no module there that the environment has",
-                remedy="unset PYTHONPATH",
-            )
-
-
-@check(
-    level="static",
-    needs=("host", "prefix"),
     severity="warning",
     symptom="a package that is not in the lock is imported, on one person's account only",
     why="packages under ~/.local go before the environment's own",
     source="PEP 370; Python documentation, PYTHONNOUSERSITE",
+    cause="`pip install --user`, or pip in an environment that may not be written, put packages"
+    " into the account's own folder, which every Python of that series imports first.",
+    fix="Set PYTHONNOUSERSITE=1, or uninstall those packages from the account.",
 )
 def user_site_leak(subject: Subject) -> Iterator[Finding]:
     """No package in the user's own site-packages hides one of the environment."""
@@ -266,10 +309,6 @@ def _how(ending: Ending) -> str:
 def _last_words(ending: Ending) -> str:
     lines = [line for line in ending.trace.strip().splitlines() if line.strip()]
     return ending.message or (lines[-1].strip() if lines else ending.ended)
-
-
-def _is_within(path: str, prefix: PrefixFacts) -> bool:
-    return any(path.startswith(f"{root.rstrip('/')}/") for root in (prefix.prefix, prefix.real))
 
 
 def _file(path: str) -> str:

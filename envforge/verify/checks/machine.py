@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from envforge.model.cuda import CudaVersion
-from envforge.verify.check import NotApplicable
-from envforge.verify.facts import HostFacts, Subject
+from envforge.verify.check import CannotLook, NotApplicable
+from envforge.verify.facts import HostFacts, MachineFiles, Subject
 
 NO_DRIVER = "no NVIDIA driver on this machine"
 NO_GPU = "no usable GPU on this machine"
@@ -25,6 +25,12 @@ def cuda_of(subject: Subject) -> CudaVersion:
     return CudaVersion.parse(named)
 
 
+def wants_gpu(subject: Subject) -> None:
+    """Raises NotApplicable for a build without CUDA; a machine that is judged alone wants it."""
+    if subject.kind != "host":
+        cuda_of(subject)
+
+
 def host_of(subject: Subject) -> HostFacts:
     assert subject.host is not None  # noqa: S101 - `needs` says so
     return subject.host
@@ -38,6 +44,17 @@ def present(subject: Subject) -> HostFacts:
     if host.machine.driver is None:
         raise NotApplicable(NO_DRIVER)
     return host
+
+
+def files_of(subject: Subject) -> tuple[HostFacts, MachineFiles]:
+    """A machine that is here, and its files, for something that wants a GPU."""
+    wants_gpu(subject)
+    host = host_of(subject)
+    if host.machine.origin == "described":
+        raise NotApplicable("the machine is described, not present")
+    if host.files is None:
+        raise CannotLook("the machine's files were not looked at")
+    return host, host.files
 
 
 def driver_name(host: HostFacts) -> str:

@@ -31,28 +31,66 @@ from envforge.verify.facts.driver import (
 )
 from envforge.verify.facts.host import HostFacts
 from envforge.verify.facts.linking import Linking
-from envforge.verify.facts.machine_files import MachineFiles
-from envforge.verify.facts.packages import Distribution, PackageFacts
+from envforge.verify.facts.machine_files import (
+    Container,
+    DeviceNode,
+    DriverCopy,
+    Kernel,
+    MachineFiles,
+    PciDevice,
+)
+from envforge.verify.facts.packages import (
+    CacheDamage,
+    Distribution,
+    Layout,
+    PackageFacts,
+    Script,
+    SharedPath,
+    UnlikeRecorded,
+)
 from envforge.verify.facts.prefix import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
-from envforge.verify.facts.probe import DeviceRun, Ending, ProbeFacts, TorchRun
+from envforge.verify.facts.probe import (
+    AllReduce,
+    CompileRun,
+    CompileStep,
+    Copy,
+    DeviceMemory,
+    DeviceRun,
+    Ending,
+    ImportRun,
+    NumpyRun,
+    ProbeFacts,
+    Rank,
+    TorchRun,
+    Trial,
+)
 from envforge.verify.facts.shell import ShellFacts
 from envforge.verify.facts.subject import Kind, Layer, Subject
 
 __all__ = [
+    "AllReduce",
+    "CacheDamage",
     "CompanionBuild",
     "CompanionFacts",
-    "CacheDamage",
+    "CompileRun",
+    "CompileStep",
+    "Container",
+    "Copy",
     "CudnnWitness",
     "DamagedFile",
     "DeviceCode",
+    "DeviceMemory",
+    "DeviceNode",
     "DeviceRun",
     "Distribution",
-    "Distribution",
+    "DriverCopy",
     "Ending",
     "FabricFiles",
     "GpuProcess",
     "GpuState",
     "HostFacts",
+    "ImportRun",
+    "Kernel",
     "Kind",
     "Layer",
     "Layout",
@@ -61,9 +99,12 @@ __all__ = [
     "MachineFiles",
     "MigSlice",
     "MpsPipe",
+    "NumpyRun",
     "PackageFacts",
+    "PciDevice",
     "PrefixFacts",
     "ProbeFacts",
+    "Rank",
     "Script",
     "SharedPath",
     "ShellFacts",
@@ -71,5 +112,6 @@ __all__ = [
     "Subject",
     "TorchFiles",
     "TorchRun",
+    "Trial",
     "UnlikeRecorded",
 ]

@@ -113,6 +113,8 @@ class PackageFacts:
     """Conda package to the channel's folder: `linux-64`, `noarch`."""
     depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Conda package to what it asks for, `python >=3.10,<3.11.0a0`."""
+    unpacked: Mapping[str, str] = field(default_factory=dict)
+    """Conda package to the folder of the package cache that it was linked from."""
     shared: tuple[SharedPath, ...] = ()
     """Shared objects of two owners. Level static: of torch and the CUDA libraries only."""
     leftovers: tuple[str, ...] = ()

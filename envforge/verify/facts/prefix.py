@@ -67,6 +67,8 @@ class PrefixFacts:
     """`conda-meta/x.json: not JSON`, `~orch: left by an interrupted pip`; one line each."""
     interpreter: str | None = None
     """`bin/python` as a path that exists; None: there is none."""
+    interpreter_problem: str = ""
+    """Why it, or what lies in its place, cannot be started; empty: nothing speaks against it."""
     torch: TorchFiles | None = None
     cudnn: tuple[CudnnWitness, ...] = ()
     """Most trusted first."""
@@ -82,8 +84,8 @@ class PrefixFacts:
     """None: not looked at."""
     code: tuple[DeviceCode, ...] = ()
     """Of libtorch_cuda first, then of every extension that holds GPU code."""
-    unlike_recorded: tuple[str, ...] | None = None
-    """Of all files, those that are gone or of another size than recorded; None: not looked."""
+    code_everywhere: bool = False
+    """Whether extensions were looked for in all folders, not in the topmost only."""
     user_site: str | None = None
     """`~/.local/lib/pythonX.Y/site-packages`, where it exists."""
     user_packages: tuple[InstalledPackage, ...] = ()

@@ -29,11 +29,17 @@ class Subject:
     kind: Kind = "environment"
     require_gpu: bool = False
     platform: str = "linux-64"
+    platforms: tuple[str, ...] = ()
+    """Those that the lock holds; empty: there is no lock, or nobody asked."""
     folder: str | None = None
     """Name of the environment's folder; None: there is none."""
+    place: str | None = None
+    """What commands to copy call the environment: its name, or its path; None: as `folder`."""
     declared_name: str | None = None
     """`name:` of environment.yml; None: not read."""
     target: Target | None = None
+    is_claimed: bool = True
+    """Whether the lock itself says what it is for; False: `target` was told by its packages."""
     locked: tuple[LockedPackage, ...] | None = None
     """The packages of `platform`; None: there is no lock."""
     host: HostFacts | None = None

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from fakes.command_line import Run
-from fakes.workplace import NAME, make_environment
+from fakes.workplace import NAME, FixedProbe, make_environment, workplace_of
 
 from envforge.forge import Forge
+from envforge.model.cuda import CudaVersion
+from envforge.model.machine import Driver, Machine
 
 
 @pytest.fixture
@@ -50,3 +52,22 @@ def test_locked_never_solves(run: Run, folder: Path) -> None:
     assert f"hint: `envforge lock {NAME}`, and commit the result\n" in done.err
     assert run("install", "p").status == 0
     assert run("install", "p", "--locked").status == 0
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_cannot_run_here_is_refused_with_the_commands_that_do(run: Run, forge: Forge) -> None:
+    """Exit 3, before anything is downloaded; `--force` and `--target-host` go on."""
+    old = Machine(driver=Driver(version="470.82.01", cuda=CudaVersion(11, 4)))
+    workplace_of(forge)._probe = FixedProbe(old)
+    workplace_of(forge).__dict__.pop("probe", None)
+    refused = run("install", "p")
+    as_json = run("install", "p", "--dry-run", "--json")
+
+    assert (refused.status, as_json.status) == (3, 3)
+    assert "cannot run here: driver 470.82.01 is too old for CUDA 12.6" in refused.err
+    assert "\n  envforge create p --torch 2.7.1 --cuda 11.8" in refused.err
+    assert as_json.json["error"]["code"] == "cannot-run-here"
+    assert run("install", "p", "--dry-run", "--force").status == 0
+    assert run("install", "p", "--target-host").status == 0
+    assert run("add", "p", "numpy").status == 3
+    assert run("add", "p", "numpy", "--force").status == 0

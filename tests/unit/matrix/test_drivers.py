@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envforge.errors import InvalidValue
-from envforge.matrix import Matrix, drivers, load
+from envforge.matrix import Matrix, drivers, gpus, load
 from envforge.matrix.drivers import DriverVersion
 from envforge.model.cuda import CudaVersion
-from envforge.model.machine import Driver
+from envforge.model.machine import Driver, Machine
 
 DRIVERS = st.tuples(st.integers(390, 640), st.integers(0, 200), st.integers(0, 20)).map(
     lambda numbers: "{}.{:02}.{:02}".format(*numbers)
@@ -78,9 +78,81 @@ def test_a_cuda_newer_than_the_tables_has_its_majors_minimum(matrix: Matrix) -> 
     future = CudaVersion(13, 9)
     assert drivers.min_driver(future, "linux-64", matrix) == "580"
     assert drivers.own_driver(future, "linux-64", matrix) is None
-    assert drivers.support(Driver(version="620.10"), future, matrix) == "minor-version"
+    assert drivers.support(Driver(version="600.10"), future, matrix) == "minor-version"
     assert drivers.min_driver(CudaVersion(14, 0), "linux-64", matrix) is None
-    assert drivers.support(Driver(version="999.10"), CudaVersion(14, 0), matrix) == "none"
+    assert drivers.support(Driver(version="600.10"), CudaVersion(14, 0), matrix) == "none"
+
+
+def test_driver_and_cuda_beyond_the_tables_are_nobodys_to_judge(matrix: Matrix) -> None:
+    """R700 with CUDA 14: no alarm, and no promise."""
+    for cuda in (CudaVersion(13, 9), CudaVersion(14, 0)):
+        assert drivers.support(Driver(version="700.10"), cuda, matrix) == "unknown"
+    told = Driver(version="700.10", cuda=CudaVersion(14, 0))
+    assert drivers.support(told, CudaVersion(14, 0), matrix) == "native"
+    assert drivers.newest_cuda(told, matrix, native=False) == CudaVersion(14, 0)
+
+
+def test_a_cuda_that_the_tables_skip_runs_where_a_later_one_does(matrix: Matrix) -> None:
+    """12.7 was never released, 9.0 is older than the tables."""
+    assert drivers.support(Driver(version="570.26"), CudaVersion(12, 7), matrix) == "native"
+    assert drivers.support(Driver(version="535.54.03"), CudaVersion(9, 0), matrix) == "native"
+    assert drivers.support(Driver(version="390.46"), CudaVersion(9, 0), matrix) == "none"
+
+
+@pytest.mark.parametrize(
+    ("version", "cuda"),
+    [((9, 0), "13.0"), ((9, 2), "13.2"), ((8, 5), "12.5"), ((8, 6), "12.8"), ((7, 8), "11.8"), ((12, 0), None)],
+)
+def test_ptx_needs_the_driver_of_its_cuda(
+    version: tuple[int, int], cuda: str | None, matrix: Matrix
+) -> None:
+    found = drivers.cuda_of_ptx(version, matrix)
+    assert (str(found) if found else None) == cuda
+
+
+@pytest.mark.parametrize(
+    ("driver", "gpu", "cuda", "package"),
+    [
+        ("535.104.05", "H100", "13.0", "cuda-compat-13-0"),
+        ("570.124.06", "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "13.0", "cuda-compat-13-0"),
+        ("535.104.05", "L40S", "12.8", "cuda-compat-12-8"),
+        ("535.104.05", "L40S", "12.7", "cuda-compat-12-8"),  # the next one of its major
+        ("470.82.01", "V100", "12.4", None),  # a branch that is out of support
+        ("550.54.14", "H100", "13.0", None),  # not a branch that NVIDIA promises it for
+        ("590.48.01", "H100", "12.9", None),  # older than the driver
+        ("535.104.05", "RTX 4090", "13.0", None),
+        ("535.104.05", "RTX A6000", "13.0", None),  # few systems with these are certified
+        ("535.104.05", "9.0", "13.0", None),
+    ],
+)
+def test_forward_compatibility(
+    driver: str, gpu: str, cuda: str, package: str | None, matrix: Matrix
+) -> None:
+    machine = Machine(driver=Driver(version=driver), gpus=(gpus.find(gpu, matrix),))
+    found = drivers.compat_package(CudaVersion.parse(cuda), machine, matrix)
+
+    assert (found.name if found else None) == package
+    assert drivers.compat_package(CudaVersion.parse(cuda), machine, matrix, "win-64") is None
+
+
+def test_forward_compatibility_needs_every_gpu_and_a_driver(matrix: Matrix) -> None:
+    both = (gpus.find("H100", matrix), gpus.find("RTX 4090", matrix))
+    driver = Driver(version="535.104.05")
+    cuda = CudaVersion(13, 0)
+    assert drivers.compat_package(cuda, Machine(driver=driver, gpus=both), matrix) is None
+    assert drivers.compat_package(cuda, Machine(driver=driver), matrix) is None
+    assert drivers.compat_package(cuda, Machine(gpus=both[:1]), matrix) is None
+
+
+def test_the_compat_packages_are_those_of_the_guide(matrix: Matrix) -> None:
+    """Each is newer than the drivers it works on, and lies where the guide says."""
+    assert [row.cuda for row in matrix.compat_packages] == sorted(
+        {row.cuda for row in matrix.compat_packages}
+    )
+    for row in matrix.compat_packages:
+        assert all(int(branch) < int(row.driver) for branch in row.on), row
+    newest = matrix.compat_packages[-1]
+    assert (newest.name, newest.folder) == ("cuda-compat-13-4", "/usr/local/cuda-13.4/compat")
 
 
 @pytest.mark.parametrize("text", ["", "abc", "x535", "535.", "535.104.05-open"])

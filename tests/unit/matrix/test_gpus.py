@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from envforge.errors import InvalidValue
 from envforge.matrix import Matrix, gpus, load
 from envforge.model.cuda import ComputeCapability
+from envforge.model.machine import Gpu
 
 CAPABILITIES = st.sampled_from([row.capability for row in load().architectures])
 CODE = st.lists(
@@ -112,11 +113,54 @@ def test_every_board_is_found_by_its_own_name(matrix: Matrix) -> None:
         ("12.1", "12.0+PTX", "sass"),
         ("10.3", "10.0", "sass"),
         ("12.0", "", "none"),
+        # code with a suffix stays where it is: `a` on its architecture, `f` in its family
+        ("9.0", "9.0a", "sass"),
+        ("10.3", "10.0a", "none"),
+        ("10.3", "10.0f", "sass"),
+        ("10.0", "10.3f", "none"),
+        ("12.0", "9.0a+PTX", "none"),
+        ("9.0", "9.0a(PTX)", "ptx"),
+        ("12.0", "10.0f(PTX)", "none"),
+        ("10.3", "10.0f(PTX)", "ptx"),
+        ("9.0", "9.0(PTX)", "ptx"),  # PTX alone is no machine code
+        ("9.0", "8.0(PTX)", "ptx"),
+        ("14.0", "12.0+PTX", "ptx"),  # a GPU that the tables do not know
     ],
 )
 def test_kernels(device: str, architectures: str, expected: str, matrix: Matrix) -> None:
     capability = ComputeCapability.parse(device)
     assert gpus.kernels(capability, architectures.split(), matrix) == expected
+
+
+@pytest.mark.parametrize("text", ["9.0", "9.0a", "10.0f", "9.0+PTX", "9.0(PTX)", "12.1a(PTX)"])
+def test_code_is_spelled_as_it_is_read(text: str) -> None:
+    assert str(gpus.Compiled.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "takes"),
+    [
+        ("NVIDIA H100 80GB HBM3", "9.0", True),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "8.0", True),
+        ("Tesla T4", "7.5", True),
+        ("NVIDIA A10G", "8.6", True),
+        ("Tesla of another year", "7.0", True),
+        ("Orin", "8.7", True),  # Jetson
+        ("NVIDIA Thor", "11.0", True),
+        ("NVIDIA GeForce RTX 4090", "8.9", False),
+        ("NVIDIA GeForce RTX 6090", "13.0", False),
+        ("NVIDIA TITAN X (Pascal)", "6.1", False),
+        ("NVIDIA RTX A6000", "8.6", None),
+        ("NVIDIA GB10", "12.1", None),
+        ("GRID A100D-16C", "8.0", None),
+        ("sm_90", "9.0", None),
+    ],
+)
+def test_which_gpus_take_cuda_compat(
+    name: str, capability: str, takes: bool | None, matrix: Matrix
+) -> None:
+    gpu = Gpu(name=name, capability=ComputeCapability.parse(capability))
+    assert gpus.takes_compat(gpu, matrix) is takes
 
 
 @settings(deadline=None)  # other tests share the processor

@@ -22,6 +22,8 @@ def test_all_tables_are_here() -> None:
         "bad_pairs.tsv",
         "boards.tsv",
         "builds.tsv",
+        "forward_compat.tsv",
+        "library_floors.tsv",
         "partners.tsv",
         "releases.tsv",
         "sources.tsv",
@@ -187,7 +189,7 @@ def test_a_number_that_must_be_known_is(tmp_path: Path) -> None:
     for name in TABLES:
         (tmp_path / name).write_bytes((DATA / name).read_bytes())
     table = tmp_path / "boards.tsv"
-    table.write_text(table.read_text(encoding="utf-8") + "X1\t-\tnv_gpus\n", encoding="utf-8")
+    table.write_text(table.read_text(encoding="utf-8") + "X1\t-\t\tnv_gpus\n", encoding="utf-8")
     with pytest.raises(ValueError, match="a number is needed"):
         read(tmp_path)
 

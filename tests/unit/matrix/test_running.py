@@ -11,9 +11,9 @@ from envforge.errors import DriverTooOld, NoKernelsForGpu
 from envforge.matrix import Matrix, judge_machine, runs_here, verdict
 from envforge.matrix.existing import cells
 from envforge.model.choice import Choice
-from envforge.model.cuda import CudaVersion
+from envforge.model.cuda import ComputeCapability, CudaVersion
 from envforge.model.lock import Target
-from envforge.model.machine import Driver, Machine
+from envforge.model.machine import Driver, Gpu, Machine
 from envforge.model.spec import Source
 
 Describe = Callable[..., Machine]
@@ -134,6 +134,12 @@ def test_judge_a_target_of_a_lock(matrix: Matrix, machine: Describe) -> None:
     assert old.value.minimum == "525.60.13"
     assert old.value.exit_code == 3
     assert old.value.nearest == ("x",)
+    assert old.value.package is None  # R470 is out of support
+
+    newer = _target(CudaVersion(13, 0), "8.0")
+    with pytest.raises(DriverTooOld) as old:
+        judge_machine(newer, machine("535.104.05", "A100"), matrix=matrix)
+    assert old.value.package == "cuda-compat-13-0"
 
     with pytest.raises(NoKernelsForGpu) as none:
         judge_machine(target, machine(NEW, "V100"), matrix=matrix)
@@ -169,6 +175,16 @@ def test_runs_here(matrix: Matrix, machine: Describe) -> None:
 def test_a_cuda_that_the_tables_do_not_know(matrix: Matrix) -> None:
     machine = Machine(driver=Driver(version="999.10"))
     found = verdict(CudaVersion(14, 0), ("9.0",), machine, matrix)
-    assert found.state == "driver-too-old"
+    assert found.state == "unknown"
+    assert "newer than our tables" in found.reason
+    known = Machine(driver=Driver(version="580.65.06"))
     with pytest.raises(DriverTooOld, match="a newer one"):
-        judge_machine(_target(CudaVersion(14, 0), "9.0"), machine, matrix=matrix)
+        judge_machine(_target(CudaVersion(14, 0), "9.0"), known, matrix=matrix)
+
+
+def test_a_gpu_that_the_tables_do_not_know(matrix: Matrix) -> None:
+    """The newest CUDA's PTX may start on it; an old one's libraries cannot know it."""
+    future = Machine(gpus=(Gpu(name="NVIDIA X100", capability=ComputeCapability(14, 0)),))
+    assert verdict(CudaVersion(13, 2), ("9.0", "12.0+PTX"), future, matrix).state == "unknown"
+    assert verdict(CudaVersion(12, 8), ("9.0", "12.0+PTX"), future, matrix).state == "no-kernels"
+    assert verdict(CudaVersion(13, 2), ("9.0", "12.0"), future, matrix).state == "no-kernels"

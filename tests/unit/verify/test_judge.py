@@ -6,16 +6,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from fakes.facts import TARGET, V100, device, host, no_driver, prefix, probe, subject, torch_run
+from fakes.facts import (
+    LOCKED,
+    V100,
+    device,
+    host,
+    no_driver,
+    prefix,
+    probe,
+    subject,
+    torch_run,
+)
 
 from envforge.adapters import check_plugins
 from envforge.errors import InvalidValue
 from envforge.model.cuda import CudaVersion
-from envforge.model.finding import Finding
+from envforge.model.finding import Finding, Level
 from envforge.model.machine import Driver, Machine
 from envforge.verify import remedies, verify
 from envforge.verify.check import Check, check
-from envforge.verify.facts import HostFacts, LibraryAnswer, Subject
+from envforge.verify.facts import HostFacts, Kind, Layer, LibraryAnswer, Subject
 from envforge.verify.registry import CHECKS, chosen, extended
 
 
@@ -52,6 +62,73 @@ def test_a_finding_is_completed_from_the_table() -> None:
     assert finding.severity == "warning"
     assert outcome.claim == "All is well"
     assert verify.report(subject(), checks={"careful": careful}).passed
+
+
+def _of(*needs: Layer, level: Level = "static") -> Check:
+    return replace(careful, needs=needs, level=level)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("environment", "none lock host prefix probe drift"),
+        ("prefix", "none host prefix probe"),
+        ("interpreter", "none host prefix probe"),
+        ("lock", "none lock host"),
+        ("host", "none host"),
+    ],
+)
+def test_only_what_concerns_the_subject_is_told(kind: Kind, told: str) -> None:
+    """Nobody who asks about the machine expects to read about packages; unless by name."""
+    checks = {
+        "none": _of(),
+        "lock": _of("lock"),
+        "host": _of("host"),
+        "prefix": _of("prefix"),
+        "probe": _of("probe", level="import"),
+        "drift": _of("lock", "prefix"),
+    }
+    bare = subject(kind=kind, locked=None if kind != "lock" else LOCKED)
+    if kind == "environment":
+        bare = subject()
+    assert [item.check for item in verify.judge(bare, checks=checks)] == told.split()
+    asked = verify.report(bare, checks=checks, only=["drift"])
+    assert [item.check for item in asked.outcomes] == ["drift"]
+
+
+def test_a_prefix_may_come_with_a_claim() -> None:
+    """A lock that was given, or one that is to be expected and is gone."""
+    checks = {"drift": _of("lock", "prefix")}
+    assert verify.judge(subject(kind="prefix", locked=LOCKED), checks=checks)
+    gone = subject(kind="prefix", locked=None, missing={"lock": "its folder is gone"})
+    [outcome] = verify.judge(gone, checks=checks)
+    assert (outcome.verdict, outcome.detail) == ("unproven", "its folder is gone")
+    assert not verify.judge(replace(gone, kind="host"), checks=checks)
+
+
+def test_what_was_asked_for_and_could_not_look_is_a_problem() -> None:
+    """A check that was named must answer."""
+    machine = subject(kind="host", locked=None, prefix=None, probe=None)
+    found = verify.report(machine, checks={"drift": _of("lock", "prefix")}, only=["drift"])
+    assert not found.passed
+    assert [item.detail for item in found.unanswered] == ["there is no lock to compare with"]
+    assert found.asked == ("drift",)
+
+
+def test_an_interpreter_that_had_to_answer_and_did_not() -> None:
+    """Never a pass, whichever checks were left out."""
+    silent = probe(failure="no answer within 5 s", torch=None, devices=())
+    for facts in (
+        subject(probe=silent),
+        subject(probe=None, missing={"probe": "there is no interpreter in /p"}),
+    ):
+        found = verify.report(facts, checks={"careful": replace(careful, needs=())})
+        [unseen] = found.unseen
+        assert not found.passed
+        assert "no answer within 5 s" in unseen.reason or "no interpreter" in unseen.reason
+        assert "--level static" in unseen.remedy
+    assert verify.report(subject(level="static", probe=None)).unseen == ()
+    assert verify.report(subject(kind="lock", level="import", probe=None)).unseen == ()
 
 
 def test_checks_are_chosen_by_id() -> None:
@@ -122,11 +199,11 @@ def test_checks_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_level_is_the_deepest_that_says_something() -> None:
     """A CPU build can be tried anywhere, a CUDA build where a GPU is."""
-    cpu = replace(TARGET, cuda=None)
-    assert verify.possible_level(host(), TARGET) == "live"
-    assert verify.possible_level(no_driver(), TARGET) == "import"
-    assert verify.possible_level(no_driver(), cpu) == "live"
-    assert verify.possible_level(no_driver(), None) == "import"
+    assert verify.possible_level(host(), is_cpu_build=False) == "live"
+    assert verify.possible_level(no_driver(), is_cpu_build=False) == "import"
+    assert verify.possible_level(no_driver(), is_cpu_build=True) == "live"
+    described = HostFacts(machine=Machine(gpus=(V100,), origin="described"))
+    assert verify.possible_level(described, is_cpu_build=True) == "import"
 
 
 def test_only_what_was_seen_is_listed_as_proven() -> None:
@@ -145,8 +222,10 @@ def test_only_what_was_seen_is_listed_as_proven() -> None:
         "driver",
         "GPU 0",
         "CPU",
+        "GPU 0 copies",
     ]
-    assert rows["GPU 0"] == "NVIDIA H100 (9.0), 80 GiB: kernel and matmul right"
+    assert rows["GPU 0"].startswith("NVIDIA H100 (9.0), 80 GiB: kernel, matmul ")
+    assert rows["GPU 0"].endswith(" right")
 
 
 def test_a_device_that_failed_is_not_proven() -> None:
@@ -154,7 +233,7 @@ def test_a_device_that_failed_is_not_proven() -> None:
     failed = probe(devices=(device(kernel_right=None, matmul_right=None),))
     assert "kernel" not in verify.report(subject(probe=failed)).proven["GPU 0"]
     half = probe(devices=(device(matmul_right=False),))
-    assert verify.report(subject(probe=half)).proven["GPU 0"].endswith("kernel right")
+    assert ": kernel, matmul tf32/fp16" in verify.report(subject(probe=half)).proven["GPU 0"]
 
 
 def test_without_an_import_the_files_speak() -> None:
@@ -210,4 +289,4 @@ def test_the_import_is_the_better_witness_of_the_architectures() -> None:
     """torch's own list counts, the lock's only where there is none."""
     run = torch_run(architectures=("sm_80", "compute_90", "what", "sm_x"))
     rows = verify.report(subject(probe=probe(torch=run))).proven
-    assert rows["built for GPUs"] == "8.0 9.0+PTX"
+    assert rows["built for GPUs"] == "8.0 9.0(PTX)"

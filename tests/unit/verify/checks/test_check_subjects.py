@@ -35,7 +35,9 @@ from envforge.verify.facts import (
     Ending,
     HostFacts,
     LibraryAnswer,
+    PackageFacts,
     Subject,
+    UnlikeRecorded,
 )
 from envforge.verify.registry import CHECKS
 from envforge.verify.verify import judge
@@ -62,6 +64,11 @@ def broken_cuda(code: int | None, name: str = "", **answer: Any) -> HostFacts:
     base = host()
     cuda = LibraryAnswer(library=base.cuda.library, init=code, init_name=name, **answer)
     return replace(base, cuda=cuda)
+
+
+def gone(path: str, package: str) -> UnlikeRecorded:
+    """A file that its package recorded, and that is not there."""
+    return UnlikeRecorded(path=path, package=package, manager="conda", how="gone")
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ CASES = [
     case(
         "metadata-broken",
         subject(prefix=prefix(broken_metadata=("conda-meta/x.json: no JSON",))),
-        "1 package record cannot be read",
+        "1 package record cannot be used",
         "conda-meta/x.json",
     ),
     case(
@@ -125,11 +132,17 @@ CASES = [
             level="import",
             probe=probe(),
             prefix=prefix(
-                unlike_recorded=("bin/f2py", "lib/a.so"),
+                packages=PackageFacts(
+                    unlike=(
+                        gone("bin/f2py", "numpy 1.26.4"),
+                        gone("lib/a.so", "cudnn 8.7.0"),
+                    ),
+                    cache=(),
+                ),
                 damaged=(DamagedFile(path="lib/a.so", recorded=9, found=4),),
             ),
         ),
-        "1 file missing or changed",
+        "1 file of numpy 1.26.4 missing",
         "bin/f2py",
         "envforge install nlp-bert-torch20-cu118",
         beside="truncated-library",
@@ -381,8 +394,11 @@ CASES = [
     case("cuda-803-driver-combination", subject(host=broken_cuda(803)), "does not fit"),
     case("cuda-803-driver-combination", subject(host=broken_cuda(804)), "LD_LIBRARY_PATH"),
     case("cuda-unknown-999-uvm", subject(host=broken_cuda(999)), "nvidia_uvm"),
-    case("cuda-init-failed", subject(host=broken_cuda(46)), "cuInit returned 46"),
-    case("cuda-init-failed", subject(host=broken_cuda(100)), "NVML lists GPUs"),
+    case(
+        "cuda-init-failed",
+        subject(host=replace(broken_cuda(46), nvml=LibraryAnswer(init=3))),
+        "cuInit returned 46",
+    ),
     case(
         "cuda-init-failed",
         subject(host=host(cuda=LibraryAnswer(stage="load libcuda"))),
@@ -461,9 +477,11 @@ CASES = [
     ),
     case(
         "no-usable-gpu",
-        subject(host=broken_cuda(999), require_gpu=True),
+        subject(
+            host=replace(broken_cuda(100), nvml=LibraryAnswer(init=0)),
+            require_gpu=True,
+        ),
         "no GPU can be used, and one is required",
-        beside="cuda-unknown-999-uvm",
     ),
     case(
         "no-usable-gpu",
@@ -520,7 +538,10 @@ CASES = [
     ),
     case(
         "library-shadowed",
-        subject(probe=probe(torch=torch_run(libraries=(OUTSIDE,)))),
+        subject(
+            prefix=prefix(libraries={"libtorch_cuda.so": "x", "libcudnn.so.8": "lib"}),
+            probe=probe(torch=torch_run(libraries=(OUTSIDE,))),
+        ),
         "libcudnn.so.8 is loaded from outside",
         OUTSIDE,
         "unset LD_LIBRARY_PATH",
@@ -528,13 +549,12 @@ CASES = [
     case(
         "library-shadowed",
         subject(
-            host=host(variables={"LD_PRELOAD": "/usr/lib/libstdc++.so.6"}),
+            host=host(variables={"LD_LIBRARY_PATH": "/opt/gcc:/usr/lib"}),
             prefix=prefix(libraries={"libtorch_cuda.so": "x", "libstdc++.so.6": "lib"}),
             probe=probe(torch=torch_run(libraries=("/usr/lib/libstdc++.so.6", "/usr/lib/libz.so"))),
         ),
         "libstdc++.so.6 is loaded from outside",
-        "unset LD_PRELOAD",
-        beside="ld-preload-leak",
+        "unset LD_LIBRARY_PATH",
         severity="warning",
     ),
     case(
@@ -572,6 +592,12 @@ CASES = [
         "/home/u/pytorch",
     ),
     # --- live
+    case(
+        "nvml-says-yes-cuda-says-no",
+        subject(host=broken_cuda(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")),
+        "NVML lists 1 GPU, and CUDA cannot use any: CUDA_ERROR_DEVICE_UNAVAILABLE",
+    ),
+    case("nvml-says-yes-cuda-says-no", subject(host=broken_cuda(100)), "cuInit returned 100"),
     case(
         "nvml-says-yes-cuda-says-no",
         subject(probe=probe(torch=torch_run(available=False, warnings=("CUDA error 999\nmore",)))),
@@ -622,7 +648,7 @@ CASES = [
         subject(
             probe=probe(devices=(device("cpu"), device(matmul_right=False, matmul_error=None)))
         ),
-        "a matrix product is wrong",
+        "a matrix product (fp32) is wrong",
         "no number",
     ),
     case(
@@ -635,7 +661,7 @@ CASES = [
                 )
             )
         ),
-        "no matrix product could be computed: the process died (signal 9) at `matmul`",
+        "a matrix product could not be computed: the process died (signal 9) at `matmul`",
     ),
     case(
         "cpu-compute-wrong",
@@ -767,7 +793,11 @@ def test_without_a_driver_it_says_what_could_not_be_proven() -> None:
         ("lock-drift", subject(prefix=prefix(state=PrefixState.ABSENT)), "nothing is installed"),
         ("torch-missing", subject(prefix=prefix(state=PrefixState.ABSENT)), "nothing is installed"),
         ("cpu-build-solved-in-ci", subject(locked=LOCKED[:2]), "holds no torch"),
-        ("cpu-build-solved-in-ci", subject(target=None), "made by another tool"),
+        (
+            "cpu-build-solved-in-ci",
+            subject(target=None, folder=None, name="x"),
+            "made by another tool",
+        ),
         (
             "cpu-build-solved-in-ci",
             subject(locked=(locked("pytorch", "2.0.1", "py310_0"),)),
@@ -775,7 +805,6 @@ def test_without_a_driver_it_says_what_could_not_be_proven() -> None:
         ),
         ("cudnn-differs", subject(target=replace(TARGET, cudnn=None)), "does not say which"),
         ("cudnn-differs", subject(prefix=prefix(cudnn=()), probe=None), "names a cuDNN"),
-        ("folder-name-claim", subject(folder=None), "no folder"),
         ("other-cuda-build", subject(prefix=prefix(torch=None)), "torch is not installed"),
         (
             "other-cuda-build",
@@ -832,7 +861,7 @@ def test_without_a_driver_it_says_what_could_not_be_proven() -> None:
         ("cpu-compute-wrong", subject(level="import"), "needs `--level live`"),
         ("torch-import-fails", subject(level="static"), "needs `--level import`"),
         ("lock-drift", subject(locked=None, missing={"lock": "none was given"}), "none was given"),
-        ("lock-drift", subject(locked=None), "no facts about the lock"),
+        ("lock-drift", subject(locked=None), "there is no lock to compare with"),
     ],
 )
 def test_what_cannot_be_looked_at_is_unproven(check: str, facts: Subject, why: str) -> None:
