@@ -81,7 +81,8 @@ def _problems(folder: str, *, hashes: bool) -> Iterator[str]:
 
 def _manifest(folder: str) -> list[dict[str, Any]]:
     listed = json.loads(read_start(f"{folder}/info/paths.json"))["paths"]
-    return [item for item in listed if isinstance(item.get("_path"), str)]
+    names = (item for item in listed if isinstance(item.get("_path"), str))
+    return [item for item in names if not item["_path"].endswith(".pyc")]
 
 
 def _problem(folder: str, item: dict[str, Any], *, hashes: bool) -> str | None:

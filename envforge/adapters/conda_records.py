@@ -144,9 +144,9 @@ def _keep(package: InstalledPackage, outline: conda_record.Outline, found: Conda
 
 def _origin(fields: Mapping[str, Any]) -> tuple[str, str]:
     """Channel (`conda-forge`, `pkgs/main`) and its folder, by the address, else as recorded."""
-    parts = [part for part in _text(fields, "url").split("/") if part]
+    parts = _text(fields, "url").rsplit("/", 4)
     subdir = _text(fields, "subdir")
-    if len(parts) > 2 and _SUBDIR.fullmatch(parts[-2]):
+    if len(parts) > 3 and (parts[-2] == subdir or _SUBDIR.fullmatch(parts[-2])):
         return _channel(parts[:-2]), subdir or parts[-2]
     named = [part for part in _text(fields, "channel").split("/") if part]
     if len(named) > 1 and _SUBDIR.fullmatch(named[-1]):
@@ -201,9 +201,13 @@ def _apply(line: str, present: dict[str, None]) -> None:
 
 
 def _short(command: str) -> str:
-    """`/opt/conda/bin/conda install x` becomes `conda install x`: the place may be private."""
-    program, _, rest = command.partition(" ")
-    return f"{program.rpartition('/')[2]} {rest}".strip()
+    """`/opt/conda/bin/conda install x` becomes `conda install x`: places may be private.
+
+    Addresses may hold tokens, and folders the names of people.
+    """
+    program, *words = command.split()[:50] or [""]
+    shown = ("…" if "/" in word or "@" in word else word for word in words)
+    return " ".join([program.rpartition("/")[2], *shown]).strip()
 
 
 def _text(fields: Mapping[str, Any], key: str) -> str:

@@ -251,7 +251,7 @@ class _Site:
             end = data.find(b"\n", at)
             end = len(data) if end < 0 else end
             line = _LIBRARY_LINE.fullmatch(data, data.rfind(b"\n", 0, at) + 1, end)
-            if line is not None:
+            if line is not None and not line["path"].startswith(b"/"):
                 yield self._library(line)
             at = data.find(b".so", end)
 
@@ -286,19 +286,19 @@ def _headers_of(path: str) -> _Headers:
     if end < 0 and len(data) == _HEADERS:
         data = read_start(path, 1 << 22)
         end = _end_of_headers(data)
-    lines = data[: end if end >= 0 else len(data)].decode("utf-8", "replace").split("\n")
-    requires = [line[14:].strip() for line in lines if line.startswith("Requires-Dist:")]
-    name, version, python = (
-        _first(lines, key) for key in ("Name:", "Version:", "Requires-Python:")
-    )
+    name = version = python = ""
+    requires = []
+    for line in data[: end if end >= 0 else len(data)].decode("utf-8", "replace").split("\n"):
+        key, _, value = line.partition(": ")
+        if key == "Requires-Dist":
+            requires.append(value.strip())
+        elif key == "Name":
+            name = name or value.strip()
+        elif key == "Version":
+            version = version or value.strip()
+        elif key == "Requires-Python":
+            python = value.strip()
     return _Headers(name, version, python, tuple(requires))
-
-
-def _first(lines: Sequence[str], key: str) -> str:
-    for line in lines:
-        if line.startswith(key):
-            return line[len(key) :].strip()
-    return ""
 
 
 def _end_of_headers(data: bytes) -> int:

@@ -6,7 +6,6 @@ which files there are; the modules named for what is lacking look at the outcome
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from envforge.adapters import missing_symbols, opened_by_name, torch_loading
 from envforge.adapters.elf_files import read_elf
 from envforge.adapters.elf_symbols import exported
 from envforge.adapters.loader import Loaded, Loader, MachineFiles, Process
+from envforge.adapters.loader_variables import activated
 from envforge.adapters.not_provided import NotProvided, newest
 from envforge.adapters.openmp_runtimes import openmp_runtimes
 from envforge.adapters.prefix_objects import PrefixObjects, names
@@ -95,7 +95,7 @@ class _Collector:
         thorough: bool,
     ) -> None:
         self._facts = facts
-        self._environment = {**_stored_variables(Path(facts.prefix)), **environment}
+        self._environment = activated(Path(facts.prefix), environment)
         self._processes = processes
         self._thorough = thorough
         self._program = os.path.realpath(facts.interpreter) if facts.interpreter else None
@@ -300,15 +300,6 @@ def _cxx11(torch: Process) -> bool | None:
     item = torch.get("libc10.so")
     found = exported(item.elf, (_CXX11, _CXX98)) if item and item.elf else None
     return None if not found or len(found) == 2 else _CXX11 in found
-
-
-def _stored_variables(prefix: Path) -> dict[str, str]:
-    """What `conda env config vars set` stored: it is set whenever the environment is active."""
-    try:
-        stored = json.loads((prefix / "conda-meta" / "state").read_bytes())["env_vars"]
-        return {str(k): str(v) for k, v in stored.items() if str(k).startswith(("LD_", "MKL_"))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def _unique(items: Iterable[Loaded]) -> list[Loaded]:

@@ -30,6 +30,7 @@ from envforge.model.machine import Machine
 from envforge.ports import Processes
 from envforge.verify import probe_document
 from envforge.verify.facts import FabricFiles, LibraryAnswer, MpsPipe, SmiWitness
+from envforge.verify.probe_output import find_document
 
 _LOG = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class LiveMachineProbe:
             except (EnvforgeError, OSError) as error:
                 _LOG.warning("the driver could not be asked: %s", error)
                 return None
-        document = probe_document.find_document(done.stdout)
+        document = find_document(done.stdout)
         return document["driver"] if document else None
 
 

@@ -311,7 +311,8 @@ def _of_wheel(path: str, folder: str) -> Iterator[_Expected]:
     site = folder.rpartition("/")[0]
     for name, digest, size in rows:
         place = os.path.normpath(f"{site}/{name}")
-        if _is_inside(place) and not place.endswith(".dist-info/RECORD"):
+        is_ours = not name.startswith("/") and _is_inside(place)
+        if is_ours and not place.endswith(".dist-info/RECORD"):
             yield _Expected(place, size, digest)
 
 

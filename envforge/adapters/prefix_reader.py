@@ -100,25 +100,6 @@ def leftover_dist_infos(prefix: Path) -> tuple[Path, ...]:
     )
 
 
-def unlike_recorded(prefix: Path) -> tuple[str, ...]:
-    """Files, relative to the prefix, that are gone or of another size than their package records.
-
-    Looks at every file: some tenths of a second for a whole environment.
-
-    Raises:
-        FileNotUsable: the prefix may not be read.
-    """
-    try:
-        records, _ = _read_records(prefix, lenient=True)
-        found = [path for record in records for path in _unlike(prefix, record)]
-        for _, folder in _wheels(prefix, records, None):
-            site = folder.parent
-            found += [os.path.relpath(site / path, prefix) for path in _unlike_in_wheel(folder)]
-    except OSError as error:
-        raise unusable(prefix, error) from error
-    return tuple(sorted(found))
-
-
 def noarch_modules(prefix: Path, names: frozenset[str]) -> tuple[str, ...]:
     """The modules, relative to the prefix, of those of these packages that conda would compile."""
     found: list[str] = []

@@ -1,18 +1,22 @@
-"""Runs `verify/probe.py` with an environment's own interpreter."""
+"""Runs `verify/probe.py` with an environment's own interpreter.
+
+What the answer is made of is imported when it has come: the interpreter starts sooner.
+"""
 
 from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from envforge.errors import EnvforgeError, ToolFailed
 from envforge.model.finding import Level
 from envforge.ports import Completed, Guard, Processes
-from envforge.verify.facts import ProbeFacts
-from envforge.verify.probe_document import END, HERE, find_document
-from envforge.verify.torch_document import Garbled, probe_facts
+from envforge.verify.probe_output import END, HERE, find_document
+
+if TYPE_CHECKING:
+    from envforge.verify.facts import ProbeFacts
 
 BUILT_ON_TORCH: Final = (
     *("torchvision", "torchaudio", "triton", "xformers.ops", "flash_attn", "bitsandbytes"),
@@ -63,30 +67,46 @@ class PythonProbe:
             imports: modules to import after torch, those that are there, each in a child.
         """
         variables = {k: v for k, v in environment.items() if k not in _SCRUBBED}
-        together = _CHILDREN[level] * timeout
-        options = ["--with-parent", "--timeout", str(timeout), "--deadline", str(together)]
-        options += [part for name in imports for part in ("--import", name)]
         script = importlib.resources.files("envforge.verify") / "probe.py"
         try:
             with importlib.resources.as_file(script) as path:
+                command = [str(interpreter), "-I", str(path), *_options(level, timeout, imports)]
                 done = self._processes.run(
-                    [str(interpreter), "-I", str(path), "--level", level, *options],
+                    command,
                     env=variables,
-                    timeout=together + _GRACE,
+                    timeout=_CHILDREN[level] * timeout + _GRACE,
                     check=False,
                     guard=Guard(first_sign=HERE, within=timeout + _GRACE, last_sign=END),
                 )
         except ToolFailed as error:
-            return ProbeFacts(level=level, failure=f"{error.status}")
+            return _failed(level, f"{error.status}")
         except (EnvforgeError, OSError, ValueError) as error:  # a NUL in the path, no more memory
-            return ProbeFacts(level=level, failure=str(error))
-        document = find_document(done.stdout)
-        if document is None:
-            return ProbeFacts(level=level, failure=_why_silent(done))
-        try:
-            return probe_facts(document, level)
-        except Garbled as error:
-            return ProbeFacts(level=level, failure=f"its answer makes no sense: {error}")
+            return _failed(level, str(error))
+        return _facts(done, level)
+
+
+def _options(level: Level, timeout: float, imports: Sequence[str]) -> list[str]:
+    together = str(_CHILDREN[level] * timeout)
+    options = ["--with-parent", "--timeout", str(timeout), "--deadline", together]
+    return ["--level", level, *options, *(part for name in imports for part in ("--import", name))]
+
+
+def _facts(done: Completed, level: Level) -> ProbeFacts:
+    from envforge.verify.torch_document import Garbled, probe_facts
+
+    document = find_document(done.stdout)
+    if document is None:
+        return _failed(level, _why_silent(done))
+    try:
+        return probe_facts(document, level)
+    except Garbled as error:
+        return _failed(level, f"its answer makes no sense: {error}")
+
+
+def _failed(level: Level, failure: str) -> ProbeFacts:
+    from envforge.verify.facts import ProbeFacts
+
+    return ProbeFacts(level=level, failure=failure)
 
 
 def _why_silent(done: Completed) -> str:

@@ -1,6 +1,6 @@
 """A verification as JUnit XML, which CI systems show beside the tests.
 
-Jenkins' schema (junit-plugin, `junit-10.xsd`) and Ant's (windyroad/JUnit-Schema, `JUnit.xsd`) do
+Jenkins' schema (xunit-plugin, `junit-10.xsd`) and Ant's (windyroad/JUnit-Schema, `JUnit.xsd`) do
 not agree; what is written here is valid by both: attributes that only one of them asks for are
 there, and the order of elements is Ant's.
 """

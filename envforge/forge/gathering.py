@@ -154,6 +154,8 @@ def _declared_name(workplace: Workplace, place: Place) -> str | None:
 
 def _level(place: Place, looking: Looking, host: Meanwhile[HostFacts]) -> Level:
     """As deep as was said, else as deep as says something here."""
+    if looking.level == "live":
+        host.result()  # on a GPU in exclusive mode, its contexts and the probe's would collide
     if looking.level is not None:
         return looking.level
     if place.installed is None:

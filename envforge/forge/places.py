@@ -91,6 +91,8 @@ def _with_own_lock(workplace: Workplace, place: Place, found: Found) -> Place:
     if record is None or not record.environment:
         return place
     folder = Path(record.environment)
+    if not folder.is_absolute():
+        return replace(place, no_lock=f"the folder it was made from, `{folder}`, is not known")
     try:
         lock = folders.read_lock(workplace, folder)
     except FileNotUsable as error:

@@ -23,18 +23,18 @@ def _cause(words: str, means: str, remedy: str) -> Cause:
 _XID = "look for `Xid` in `dmesg`: it names the fault; reset the GPU or reboot"
 CAUSES: Final = (
     _cause(
-        r"unsupported toolchain|UNSUPPORTED_PTX_VERSION",
+        r"unsupported toolchain|UNSUPPORTED_PTX_VERSION|\(222\)",
         "the driver is older than the toolkit that made this PTX",
         "update the driver to the branch of the build's CUDA, or take a build for the driver's own",
     ),
     _cause(
-        r"JIT_COMPILER_NOT_FOUND|PTX JIT compiler (library )?(was )?not found",
+        r"JIT_COMPILER_NOT_FOUND|\(221\)|PTX JIT compiler (library )?(was )?not found",
         "the driver's PTX compiler, libnvidia-ptxjitcompiler, is not here",
         "install the driver's libraries completely; in a container, ask for the capability"
         " `compute` (NVIDIA_DRIVER_CAPABILITIES)",
     ),
     _cause(
-        r"JIT_COMPILATION_DISABLED|PTX JIT compilation was disabled",
+        r"JIT_COMPILATION_DISABLED|\(223\)|PTX JIT compilation was disabled",
         "a variable forbids the driver to compile PTX",
         "unset CUDA_DISABLE_PTX_JIT CUDA_DISABLE_JIT",
     ),
@@ -44,7 +44,7 @@ CAUSES: Final = (
         "install the NVRTC package of the build's CUDA completely",
     ),
     _cause(
-        r"no kernel image is available|NO_BINARY_FOR_GPU|device kernel image is invalid",
+        r"no kernel image is available|NO_BINARY_FOR_GPU|\(209\)|device kernel image is invalid",
         "this build holds no code for this GPU",
         "`envforge matrix --here` lists the builds that have code for it",
     ),
@@ -117,7 +117,8 @@ CAUSES: Final = (
         "sudo modprobe nvidia_uvm; " + _XID,
     ),
 )
-"""The first that fits counts; sources: CUDA Runtime API (error types), CUDA Driver API (CUresult),
+"""The first that fits counts. Drivers do not know the names of codes that are newer than they are,
+hence the numbers. Sources: CUDA Runtime API (error types), CUDA Driver API (CUresult),
 cuDNN API reference (cudnnStatus_t), and the reports that `failures` of the checks name."""
 
 _UNSUPPORTED: Final = re.compile(

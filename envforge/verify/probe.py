@@ -150,6 +150,7 @@ def be_child(work, given, facts_out, words_out):
         os.dup2(empty, 0)
         os.dup2(words_out, 1)
         os.dup2(words_out, 2)
+        close_others(facts_out)
         import faulthandler
 
         faulthandler.enable(file=2)
@@ -161,6 +162,20 @@ def be_child(work, given, facts_out, words_out):
             sys.stderr.flush()
         finally:
             os._exit(status)  # exit handlers of a broken library must not change the outcome
+
+
+def close_others(kept):
+    """What a child leaves behind may hold its own pipes open, and no one else's."""
+    try:
+        descriptors = [int(name) for name in os.listdir("/proc/self/fd")]
+    except (OSError, ValueError):  # not Linux
+        descriptors = range(3, 256)
+    for descriptor in descriptors:
+        if descriptor > 2 and descriptor != kept:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the one that listed them
 
 
 def perform(work, given, facts_out):
@@ -1328,10 +1343,7 @@ def fp8_matmul(torch, device, dtype):
 def plain_arithmetic(torch, in_tf32=False):
     """fp32 is fp32, and sums of fp16 and bf16 are kept in fp32 throughout."""
     allow_tf32(torch, in_tf32)
-    for name in (
-        "allow_fp16_reduced_precision_reduction",
-        "allow_bf16_reduced_precision_reduction",
-    ):
+    for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
         try:
             setattr(torch.backends.cuda.matmul, name, False)
         except (AttributeError, RuntimeError):
@@ -1472,16 +1484,16 @@ def copies(emit, torch, device):
     count, found = size // 4, []
     here = torch.arange(count, dtype=torch.int32)
     there = torch.arange(count, dtype=torch.int32, device=device)
-    for name, source, target, is_pinned in (
-        ("host to device, pageable", here, there, False),
-        ("host to device, pinned", here, there, True),
-        ("device to device", there, there, False),
-        ("device to host, pageable", there, here, False),
-        ("device to host, pinned", there, here, True),
+    for name, source, target, pinned in (
+        ("host to device, pageable", here, there, None),
+        ("host to device, pinned", here, there, "source"),
+        ("device to device", there, there, None),
+        ("device to host, pageable", there, here, None),
+        ("device to host, pinned", there, here, "target"),
     ):
         emit("stage", "copies: " + name)
         try:
-            result = copy(torch, source, target, is_pinned)
+            result = copy(torch, source, target, pinned)
         except RuntimeError as error:
             found.append({"name": name, "error": described(error)})
             emit("copies", found)
@@ -1491,19 +1503,17 @@ def copies(emit, torch, device):
             emit("copies", found)
 
 
-def copy(torch, source, model, is_pinned):
+def copy(torch, source, model, pinned):
     """Copy `source` to a new tensor where `model` is, which also holds what must arrive."""
     target = torch.empty_like(model)
-    if is_pinned and source is not model and str(source.device) == "cpu":
-        source = source.pin_memory()
-    elif is_pinned:
-        target = target.pin_memory()
+    source = source.pin_memory() if pinned == "source" else source
+    target = target.pin_memory() if pinned == "target" else target
     times = []
     for _ in range(3):
         target.zero_()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
-        target.copy_(source, non_blocking=is_pinned)
+        target.copy_(source, non_blocking=pinned is not None)
         end.record()
         torch.cuda.synchronize()
         times.append(begin.elapsed_time(end))

@@ -5,7 +5,6 @@ Pure: `adapters.python_probe` and `machine_probe` run the probe.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -19,9 +18,6 @@ from envforge.verify.facts import (
     MigSlice,
 )
 
-HERE: Final = "==== envforge probe: here ===="
-BEGIN: Final = "==== envforge probe: begin ===="
-END: Final = "==== envforge probe: end ===="
 _KERNEL: Final = re.compile(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s")
 _BUS: Final = re.compile(
     r"(?P<domain>[0-9a-f]{4,8}):(?P<rest>[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f])", re.IGNORECASE
@@ -50,19 +46,6 @@ _THROTTLE: Final = (
 )
 """NVML's bits for clocks held down by trouble; idleness, settings, the power cap, clocks kept in
 step and a display's needs are how a healthy GPU works."""
-
-
-def find_document(output: str) -> dict[str, Any] | None:
-    """The JSON between the last pair of markers, whatever else was printed; None: none there."""
-    before, _, after = output.rpartition(BEGIN)
-    text, end, _ = after.partition(END)
-    if not end or (not before and BEGIN not in output):
-        return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):  # cut off, or lists in lists without end
-        return None
-    return document if isinstance(document, dict) else None
 
 
 # --- the driver -----------------------------------------------------------------------------

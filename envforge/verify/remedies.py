@@ -24,7 +24,10 @@ def install(subject: Subject) -> str:
 
 def project(subject: Subject) -> str:
     """The project a folder is named for: `nlp-bert` of `nlp-bert-torch20-cu118`."""
-    name = _SUFFIX.sub("", subject.folder or subject.name)
+    named = subject.folder or subject.name
+    if named.endswith("/conda-lock.yml"):  # a lock that was named by its path
+        named = named.rsplit("/", 2)[-2]
+    name = _SUFFIX.sub("", named)
     return name if re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) else "PROJECT"
 
 

@@ -425,6 +425,65 @@ def test_another_openssl_on_the_search_path(situation: Situation, tmp_path: Path
     situation.names("openssl-clash", level="static")
 
 
+def test_the_link_of_libstdcxx_is_gone(situation: Situation) -> None:
+    """The file is there under its full name only, and the system's older one is found."""
+    uses_cxx(situation, 30, RPATH)
+    lib = situation.prefix / "lib"
+    (lib / "libstdc++.so.6").rename(lib / "libstdc++.so.6.0.33")
+    forget(situation, "libstdcxx", "libstdc++.so.6")
+    system = cxx(situation.base / "system", 22)
+    situation.write("usr/lib/x86_64-linux-gnu/libstdc++.so.6", system.read_bytes())
+
+    report = situation.names("glibcxx-too-old", level="static")
+
+    remedy = report.findings[0].remedy
+    assert remedy == f"ln -s libstdc++.so.6.0.33 {lib}/libstdc++.so.6"
+
+
+def test_the_environments_openssl_leaks_into_the_system(situation: Situation) -> None:
+    """LD_LIBRARY_PATH leads the system's programs to it, and they need another."""
+    versions = "OPENSSL_3.0.0 {{ global: old; }};\nOPENSSL_3.0.9 {{ global: {}; }};\n"
+    source = "int old(void) { return 0; }\nint fresh(void) { return 0; }"
+    host = situation.base / "host"
+    crypto = library(host, "libcrypto.so.3", source, versions=versions.format("fresh"))
+    ssl = library(
+        host,
+        "libssl.so.3",
+        "int fresh(void);\nint tls(void) { return fresh(); }",
+        needed=[crypto],
+    )
+    for path in (crypto, ssl):
+        situation.write(f"usr/lib/x86_64-linux-gnu/{path.name}", path.read_bytes())
+    own = library(
+        situation.prefix / "lib",
+        "libcrypto.so.3",
+        "int old(void) { return 0; }",
+        versions="OPENSSL_3.0.0 { global: old; };",
+    )
+    situation.add_package("openssl", "3.0.2", files={"lib/libcrypto.so.3": own})
+    next(situation.prefix.glob("lib/python3.*/lib-dynload")).unlink()
+    situation.is_healthy(level="static")
+
+    search(situation, situation.prefix / "lib")
+    report = situation.names("openssl-clash", level="static")
+
+    assert "/usr/lib/x86_64-linux-gnu/libssl.so.3" in report.findings[0].seen
+
+
+@pytest.mark.parametrize("place", ["conda-meta/state", "etc/conda/activate.d/env_vars.sh"])
+def test_a_variable_that_activation_sets(situation: Situation, place: str) -> None:
+    """Stored by `conda env config vars set`, or in a script as many a guide has it."""
+    with_runpath(situation)
+    old_cudnn(situation.base / "toolkit")
+    folder = situation.base / "toolkit"
+    script = f'export LD_LIBRARY_PATH="$CONDA_PREFIX/share:{folder}:${{LD_LIBRARY_PATH}}:$(x)"\n'
+    state = json.dumps({"env_vars": {"LD_LIBRARY_PATH": str(folder)}})
+    situation.add_files({place: state if place.endswith("state") else script})
+    situation.no_gpu()
+
+    situation.names("cudnn-older-than-built", level="static")
+
+
 @covers("symbol-version-missing")
 def test_a_version_of_any_other_library(situation: Situation, tmp_path: Path) -> None:
     """The generic case: a codec."""
@@ -715,14 +774,13 @@ def extension(
 
 
 @covers("vllm-or-other-ext-abi")
-@pytest.mark.parametrize("level", ["static", "import"])
 @pytest.mark.parametrize(
-    "symbol",
+    ("symbol", "level"),
     [
-        "_ZN5torch3jit17parseSchemaOrNameERKSsb",
-        "_ZN3c104cuda9SetDeviceEi",
-        "_Z16THPVariable_WrapN2at10TensorBaseE",
-        "_ZNK3c1010TensorImpl4sizeEl",
+        ("_ZN5torch3jit17parseSchemaOrNameERKSsb", "import"),
+        ("_ZN3c104cuda9SetDeviceEi", "static"),
+        ("_Z16THPVariable_WrapN2at10TensorBaseE", "static"),
+        ("_ZNK3c1010TensorImpl4sizeEl", "static"),
     ],
 )
 def test_an_extension_for_another_torch(situation: Situation, symbol: str, level: str) -> None:

@@ -135,7 +135,7 @@ def module(prefix: Path) -> Path:
         ),
         (
             lambda prefix: module(prefix).write_text("edited = True\n"),
-            "files-unlike-recorded",
+            "edited-file-in-prefix",
             ["~ greeter 1.2 (repaired)"],
         ),
         (
@@ -165,10 +165,10 @@ def test_verify_finds_harm_and_install_repairs_it_by_the_smallest_change(
     harm(place.prefixes / name)  # type: ignore[operator]
 
     found = place.run("verify", name, "--json")
-    assert found.status == 1
     findings = found.json["reports"][0]["findings"]
-    assert finding in [item["check"] for item in findings]
-    assert any(item["remedy"] == f"envforge install {name}" for item in findings)
+    [first, *_] = [item for item in findings if item["check"] == finding]
+    assert found.status == (1 if first["severity"] == "error" else 0)
+    assert any(item["remedy"].endswith(f"envforge install {name}") for item in findings)
 
     repaired = place.good("install", name)
     for words in said:
@@ -416,7 +416,7 @@ def test_cuda_auto_takes_what_the_driver_runs_and_verify_goes_live(
     assert f"torch {torch.version}, CUDA {torch.cuda}" in created.out
     assert "checks passed at level live" in created.out
     assert re.search(r"^  GPU 0 +NVIDIA H200 \(9\.0\)", created.out, re.MULTILINE)
-    assert "not proven" not in created.out
+    assert "driver" not in created.out.partition("not proven")[2]
 
     hidden = {**driver, "CUDA_VISIBLE_DEVICES": ""}
     blind = place.run("verify", torch.name("auto"), "--require-gpu", "--json", env=hidden)

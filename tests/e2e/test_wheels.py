@@ -59,7 +59,7 @@ def test_the_main_job_from_nothing_but_an_index(desk: Place, index: Served) -> N
 
     [module] = (desk.prefixes / name).glob("lib/python*/site-packages/shout.py")
     module.unlink()
-    found = desk.run("verify", name)
+    found = desk.run("verify", name, "-v")
     assert (found.status, "shout.py" in found.out) == (1, True)
     repaired = desk.good("install", name)
     assert "note:   ~ shout 1.4 (repaired)" in repaired.err

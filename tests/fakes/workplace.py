@@ -38,7 +38,7 @@ from envforge.model.machine import Driver, Gpu, Machine, Platform
 from envforge.model.settings import Settings
 from envforge.model.solving import WheelProblem
 from envforge.ports import Completed, Guard, LinkOutcome
-from envforge.verify.probe_document import BEGIN, END
+from envforge.verify.probe_output import BEGIN, END
 
 NAME = "p-torch27-cu126"
 """What `create p --torch 2.7.1 --cuda 12.6` is called."""

@@ -215,3 +215,19 @@ def test_300_packages_take_no_time(tmp_path: Path) -> None:
 
     assert len(facts.conda) == 300
     assert seconds < 1.0  # 0.05 s on an idle machine; a bench measures the ratio
+
+
+def test_10_000_packages_are_read_in_time(tmp_path: Path) -> None:
+    """Linear: a few dozen times as long as for 300."""
+    root = forge_prefix(tmp_path / "prefix", ())
+    text = add_record(root, locked("one", "1.0"), {"lib/a.py": 1}).read_text()
+    for number in range(10_000):
+        named = text.replace('"one"', f'"package{number}"')
+        (root / "conda-meta" / f"package{number}-1.0-h0_0.json").write_text(named)
+
+    begun = time.process_time()
+    facts = read(root)
+    seconds = time.process_time() - begun
+
+    assert len(facts.conda) == 10_001
+    assert seconds < 5.0  # 0.8 s on an idle machine

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ from envforge.adapters.process import RealProcesses
 from envforge.adapters.python_probe import PythonProbe
 from envforge.model.finding import Level
 from envforge.verify.facts import ProbeFacts
-from envforge.verify.probe_document import find_document
+from envforge.verify.probe_output import BEGIN, END, HERE, find_document
 
 PROBE = Path(__file__).parents[2] / "envforge" / "verify" / "probe.py"
 
@@ -188,18 +190,117 @@ def test_a_chatty_interpreter_is_understood(tmp_path: Path) -> None:
         ("kill -SEGV $$", "ended by signal 11"),
         ("echo oh no >&2; exit 7", "status 7: oh no"),
         ("exit 0", "without an answer"),
+        ("echo 'Unknown option: -I' >&2; exit 2", "Python 2"),
+        (f"echo '{BEGIN}'; echo '{{\"torch\": 1}}'; echo '{END}'", "makes no sense"),
+        (f"echo '{BEGIN}'; echo '{{\"torch\": '; echo '{END}'", "without an answer"),
+        ("echo $0: cannot execute >&2; exec true", "without an answer: "),
+        (f'exec "{sys.executable}" "$@" >&-', "standard output was closed"),
+        ("cat /dev/zero", "more than 64 MiB of output"),
+        ("exec yes 'a line' >&2", "more than 64 MiB of output"),
     ],
 )
 def test_an_interpreter_that_says_nothing(tmp_path: Path, text: str, why: str) -> None:
-    """It is told how it ended."""
+    """Or no end of it: it is told how it ended."""
+    begun = time.monotonic()
     assert why in (ask(script(tmp_path / "python", text)).failure or "")
+    assert time.monotonic() - begun < 20
 
 
-def test_an_interpreter_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the time limit."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exec sleep 60",
+        "trap '' TERM INT HUP; while true; do sleep 60; done",
+        "exec 1>&- 2>&-; exec sleep 60",
+        f"echo '{HERE}'; exec sleep 60",
+        f"setsid sleep 61 & exec '{sys.executable}' -c 'import time; time.sleep(60)'",
+    ],
+)
+def test_an_interpreter_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Until the time limit; nothing of it is left behind."""
     monkeypatch.setattr("envforge.adapters.python_probe._GRACE", 0.1)
-    facts = ask(script(tmp_path / "python", "exec sleep 60"), timeout=0.1)
+    begun = time.monotonic()
+    facts = ask(script(tmp_path / "python", text), timeout=0.2, PROBE_TEST=str(tmp_path))
     assert "no answer within" in (facts.failure or "")
+    assert time.monotonic() - begun < 10
+    assert left_behind(tmp_path) == []
+
+
+def left_behind(mark: Path) -> list[int]:
+    """Processes that still run with the variable that `ask` was given."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"PROBE_TEST={mark}".encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'setsid sleep 62 & exec "{python}" "$@"',  # holds the pipe, in another session
+        '"{python}" "$@"; exec sleep 62',  # has said everything, and does not end
+        '"{python}" "$@"; setsid sleep 62 & exit 3',
+    ],
+)
+def test_an_interpreter_that_leaves_others_behind(tmp_path: Path, text: str) -> None:
+    """Its answer counts, nobody waits for the others, and they are ended."""
+    python = script(tmp_path / "python", text.format(python=sys.executable))
+    begun = time.monotonic()
+    facts = ask(python, PROBE_TEST=str(tmp_path))
+    assert facts.failure is None
+    assert time.monotonic() - begun < 15
+    assert left_behind(tmp_path) == []
+
+
+def test_an_import_that_leaves_others_behind(environment: Path, tmp_path: Path) -> None:
+    """A daemon that holds the probe's own pipes, in a session of its own; and a flood of words."""
+    python = put_torch(
+        environment,
+        "import os, sys, time\n"
+        "for _ in range(2):\n    if os.fork() == 0:\n        os.setsid(); time.sleep(63)\n"
+        "for _ in range(300):\n    sys.stdout.write('x' * 65536)\n"
+        + FAKE_TORCH.format(cuda=None, arange="pass"),
+    )
+    begun = time.monotonic()
+    torch = ask(python, PROBE_TEST=str(tmp_path)).torch
+    assert torch is not None
+    assert torch.version == "2.0.1"
+    assert 4000 < len(torch.output) < 10_000
+    assert time.monotonic() - begun < 15
+    assert left_behind(tmp_path) == []
+
+
+def test_who_asked_is_killed(environment: Path, tmp_path: Path) -> None:
+    """The probe ends with it, and so does the import that hangs."""
+    python = put_torch(environment, "import time; time.sleep(64)")
+    program = (
+        "import sys\nfrom test_probe import ask\n"
+        f"ask({str(python)!r}, PROBE_TEST={str(tmp_path)!r})\n"
+    )
+    tests = Path(__file__).parents[1]
+    env = {**os.environ, "PYTHONPATH": f"{tests}:{tests}/integration"}
+    asking = subprocess.Popen([sys.executable, "-c", program], env=env)
+    limit = time.monotonic() + 20
+    while len(left_behind(tmp_path)) < 3 and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert left_behind(tmp_path)
+    asking.kill()
+    asking.wait()
+    while left_behind(tmp_path) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert left_behind(tmp_path) == []
+
+
+def test_an_interpreter_that_is_too_old(tmp_path: Path) -> None:
+    """The script itself says so, as far back as it is read."""
+    text = PROBE.read_text().replace("(3, 6)", "(3, 99)", 1)
+    (tmp_path / "probe.py").write_text(text)
+    old = script(tmp_path / "python", f'shift 2; exec "{sys.executable}" {tmp_path}/probe.py "$@"')
+    assert "and PyTorch needs" in (ask(old).failure or "")
 
 
 def test_an_interpreter_of_another_platform(tmp_path: Path) -> None:
@@ -210,7 +311,9 @@ def test_an_interpreter_of_another_platform(tmp_path: Path) -> None:
     assert "exec format error" in (ask(alien).failure or "")
     alien.chmod(0o644)
     assert "permission denied" in (ask(alien).failure or "")
+    assert "permission denied" in (ask(tmp_path).failure or "")
     assert "not installed" in (ask(tmp_path / "absent").failure or "")
+    assert "null" in (ask("/bin/\0").failure or "")
 
 
 def test_variables_that_lead_python_astray_are_scrubbed(environment: Path, tmp_path: Path) -> None:
@@ -263,21 +366,66 @@ def test_it_parses_as_python_3_8() -> None:
     ast.parse(PROBE.read_text(), feature_version=(3, 8))
 
 
-@pytest.mark.slow
-def test_real_torch() -> None:
-    """Import and CPU level for real, with ENVFORGE_TEST_TORCH_PYTHON=/path/of/python."""
-    python = os.environ.get("ENVFORGE_TEST_TORCH_PYTHON")
-    if not python:
-        pytest.skip("ENVFORGE_TEST_TORCH_PYTHON names no interpreter with torch")
+def test_what_follows_torch(environment: Path) -> None:
+    """Modules that are there are imported after it, each in a fork of one process."""
+    python = put_torch(environment, FAKE_TORCH.format(cuda=None, arange="pass"))
+    [site] = environment.glob("lib/python3*/site-packages")
+    for name, text in (
+        ("peft", "import sys, warnings\nassert 'torch' in sys.modules\nwarnings.warn('old')"),
+        ("flash_attn", "raise ImportError('undefined symbol: _ZN3c10')"),
+        ("triton", "import os; os.kill(os.getpid(), 11)"),
+        ("accelerate", "import time; time.sleep(60)"),
+    ):
+        (site / name).mkdir(exist_ok=True)
+        (site / name / "__init__.py").write_text(text + "\n__version__ = '1.2'\n")
 
-    facts = ask(python, "live", timeout=120)
+    runs = {run.name: run for run in ask(python, timeout=2).imports}
 
+    for name in ("peft", "flash_attn", "triton", "accelerate"):
+        shutil.rmtree(site / name)
+    assert runs.keys() == {"peft", "flash_attn", "triton", "accelerate"}
+    assert runs["peft"].ending.is_good
+    assert (runs["peft"].version, runs["peft"].warnings) == ("1.2", ("UserWarning: old",))
+    assert runs["flash_attn"].ending.message == "ImportError: undefined symbol: _ZN3c10"
+    assert runs["triton"].ending.ended == "signal 11"
+    assert runs["accelerate"].ending.ended == "timeout"
+
+
+def test_what_the_interpreter_knows_of_itself(environment: Path) -> None:
+    """Its headers' folder, its path, and that it can use TLS."""
+    facts = ask(put_torch(environment, FAKE_TORCH.format(cuda=None, arange="pass")))
+
+    assert facts.prefix == str(environment)
+    assert facts.base_prefix == sys.base_prefix
+    assert (facts.include or "").endswith(f"python3.{sys.version_info[1]}")
+    assert any(folder.endswith("site-packages") for folder in facts.path)
+    assert facts.user_site is not None
+    assert facts.ssl is not None
+    assert facts.ssl.ending.is_good
     assert facts.torch is not None
-    assert facts.torch.ending.is_good, facts.torch.ending
-    assert any("libtorch" in path for path in facts.torch.libraries)
-    for run in facts.devices:
-        assert run.kernel_right, run
-        assert run.matmul_right, run
+    assert facts.torch.numpy is None
+    assert "torch" in facts.torch.modules
+    assert "json" not in facts.torch.modules
+
+
+def test_warnings_of_the_import_are_kept(environment: Path) -> None:
+    """Those for users; and NumPy that breaks at the first array is told with its version."""
+    text = FAKE_TORCH.format(cuda=None, arange="pass")
+    text += "\nimport warnings\nwarnings.warn('Failed to initialize NumPy: _ARRAY_API')"
+    text += "\nwarnings.warn('for programmers', DeprecationWarning)"
+    text += "\nclass zeros:\n    def __init__(self, n): raise RuntimeError('Numpy is gone')\n"
+    python = put_torch(environment, text)
+    [site] = environment.glob("lib/python3*/site-packages")
+    (site / "numpy.py").write_text("__version__ = '2.1.0'\n")
+
+    torch = ask(python).torch
+
+    (site / "numpy.py").unlink()
+    assert torch is not None
+    assert torch.import_warnings == ("UserWarning: Failed to initialize NumPy: _ARRAY_API",)
+    assert torch.numpy is not None
+    assert (torch.numpy.version, torch.numpy.bridge) == ("2.1.0", None)
+    assert torch.numpy.error == "RuntimeError: Numpy is gone"
 
 
 def test_the_document_is_json_in_ascii(environment: Path) -> None:

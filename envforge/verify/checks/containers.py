@@ -45,8 +45,6 @@ def singularity_no_nv(subject: Subject) -> Iterator[Finding]:
     has_library = host.cuda.library is not None
     if host.usable_gpus or (has_library and _has_nodes(files)):
         return
-    if not _is_gpu_expected(subject, host, files) and files.pci is not None:
-        raise CannotLook("no NVIDIA GPU is in sight of this container")
     if has_library and not files.has_hardware:
         raise CannotLook("no NVIDIA GPU is in sight of this container")
     yield Finding(
@@ -107,8 +105,9 @@ def container_without_gpu(subject: Subject) -> Iterator[Finding]:
     value = host.variables.get("NVIDIA_VISIBLE_DEVICES")
     if value is not None and not _was_asked(host):
         raise NotApplicable(f"the container is to have no GPU (NVIDIA_VISIBLE_DEVICES=`{value}`)")
-    asked_of_unknown = _was_asked(host) and files.pci is None
-    if not (subject.require_gpu or files.has_hardware or asked_of_unknown):
+    could_be_there = files.pci is None or (_was_asked(host) and subject.require_gpu)
+    is_wanted = _was_asked(host) or subject.require_gpu
+    if not (files.has_hardware or (is_wanted and could_be_there)):
         raise CannotLook("no NVIDIA GPU is in sight of this container")
     hook = "; the NVIDIA container runtime did not run" if _was_asked(host) else ""
     yield Finding(

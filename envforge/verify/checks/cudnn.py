@@ -32,7 +32,7 @@ def cudnn_older_than_built(subject: Subject) -> Iterator[Finding]:
     elif subject.prefix is not None:
         yield from _cudnn_as_foreseen(subject)
     else:
-        raise CannotLook("there is no environment to look at")
+        raise NotApplicable("there is no environment to look at")
 
 
 def _cudnn_as_loaded(subject: Subject, torch: TorchRun) -> Iterator[Finding]:

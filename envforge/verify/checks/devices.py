@@ -17,6 +17,7 @@ _NUMBER: Final = re.compile(r"\s*[+-]?\d+")
 _NAMED: Final = re.compile(r"(GPU|MIG)-", re.IGNORECASE)
 _NOTHING: Final = ("void", "none", "")
 _NO_DEVICE: Final = 100
+_BY_SLOT: Final = "PCI_BUS_ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class _Problem:
 
     words: str
     hides_all: bool = False
+    is_certain: bool = False
+    """Whether it is a slip although CUDA lists GPUs: torch reads the variable by itself too."""
 
 
 @check(
@@ -59,7 +62,9 @@ def cvd_empty_or_invalid(subject: Subject) -> Iterator[Finding]:
     if problem is None and not host.nvml.works:
         raise CannotLook("NVML does not answer, so hidden GPUs cannot be counted")
     usable = in_cuda(host)
-    if problem is None or (host.nvml.works and not states) or (problem.hides_all and usable):
+    if problem is None or (host.nvml.works and not states):
+        return
+    if problem.hides_all and usable and not problem.is_certain:
         return
     seen = f"{len(usable)} of {len(states)} GPUs can be used" if states else "no GPU can be used"
     yield Finding(
@@ -101,7 +106,7 @@ def _read(value: str, states: Sequence[GpuState]) -> _Problem | None:
         taken.append(_key(entry, states))
         if taken.count(taken[-1]) > 1:
             words = f"names GPU {entry.strip()} twice, for which CUDA lists none"
-            return _Problem(words, hides_all=True)
+            return _Problem(words, hides_all=True, is_certain=True)
     rest = [entry for entry in entries if not _NAMED.match(entry.strip()) and _tail(entry)]
     if rest:
         return _Problem(f"is read as {','.join(taken)}: entries are parted by commas")
@@ -212,7 +217,7 @@ def mig_without_slices(subject: Subject) -> Iterator[Finding]:
     after=("cvd-empty-or-invalid",),
 )
 def device_order_mismatch(subject: Subject) -> Iterator[Finding]:
-    """CUDA numbers the GPUs as nvidia-smi does."""
+    """CUDA numbers GPUs of several kinds as nvidia-smi does, and was told to."""
     wants_gpu(subject)
     host = present(subject)
     nvml, cuda = in_nvml(host), in_cuda(host)
@@ -222,18 +227,33 @@ def device_order_mismatch(subject: Subject) -> Iterator[Finding]:
         raise CannotLook("CUDA lists no GPU")
     if _NAMED.match(host.variables.get("CUDA_VISIBLE_DEVICES", "").strip()):
         return  # a UUID means the same to both
+    message = _order_now(host, nvml, cuda)
+    is_left_open = "CUDA_VISIBLE_DEVICES" not in host.variables
+    if message is None and is_left_open and host.variables.get("CUDA_DEVICE_ORDER") != _BY_SLOT:
+        message = (
+            f"{_kinds(nvml)} are in one machine: CUDA numbers them by speed, nvidia-smi by slot"
+        )
+    if message is not None:
+        yield Finding(
+            message=message,
+            seen=f"CUDA: {', '.join(state.name for state in cuda)};"
+            f" nvidia-smi: {', '.join(state.name for state in nvml)}",
+            expected="one order, whichever programs start CUDA",
+            remedy=f"export CUDA_DEVICE_ORDER={_BY_SLOT}",
+        )
+
+
+def _order_now(host: HostFacts, nvml: Sequence[GpuState], cuda: Sequence[GpuState]) -> str | None:
+    """The first number that means two GPUs; None: there is none."""
     by_identity = are_comparable(cuda, nvml)
     for wanted, got in _pairs(host, nvml, cuda):
         if not (is_same(wanted, got) if by_identity else wanted.name == got.name):
-            yield Finding(
-                message=f"GPU {wanted.index} is {wanted.name} for nvidia-smi, and {got.name} for"
-                " CUDA",
-                seen=f"CUDA: {', '.join(state.name for state in cuda)};"
-                f" nvidia-smi: {', '.join(state.name for state in nvml)}",
-                expected="one order",
-                remedy="export CUDA_DEVICE_ORDER=PCI_BUS_ID",
-            )
-            return
+            return f"GPU {wanted.index} is {wanted.name} for nvidia-smi, and {got.name} for CUDA"
+    return None
+
+
+def _kinds(states: Sequence[GpuState]) -> str:
+    return " and ".join(sorted({state.name for state in states}))
 
 
 def _pairs(

@@ -387,7 +387,9 @@ def nvml_says_yes_cuda_says_no(subject: Subject) -> Iterator[Finding]:
     """Where the machine has GPUs, CUDA starts and torch can use them."""
     wants_gpu(subject)
     host = host_of(subject)
-    if host.machine.origin == "described" or not (host.machine.gpus or in_nvml(host)):
+    if host.machine.origin == "described":
+        raise NotApplicable("the machine is described, not present")
+    if not (host.machine.gpus or in_nvml(host)):
         raise CannotLook(NO_GPU if host.machine.driver else NO_DRIVER)
     count = len(in_nvml(host)) or len(host.machine.gpus)
     listed = f"{count} GPU{'s' if count != 1 else ''}"

@@ -27,9 +27,7 @@ from envforge.verify.facts.packages import Distribution
 _FLASH: Final = re.compile(r"flash[-_]attn")
 _OTHERS: Final = re.compile(r"torch|torchvision|torchaudio|torchtext|xformers|triton|functorch")
 """Their versions are other checks' business."""
-_TORCH_TAG: Final = re.compile(
-    r"(?:torch|pt)(?P<major>[12])\.?(?P<minor>\d{1,2}?)(?:\.?0)?(?=\D|$)"
-)
+_TORCH_TAG: Final = re.compile(r"(?<![a-z])(?:torch|pt)(?P<release>\d\.\d+|\d{2,4})(?!\d)")
 _CUDA_TAG: Final = re.compile(r"cu(?P<major>1[0-9])\d{0,2}(?=\D|$)")
 _CXX11_TAG: Final = re.compile(r"cxx11abi(TRUE|FALSE)", re.IGNORECASE)
 _OLD_ABI: Final = re.compile(r"Ss(?=\D|$)|Ssb|RKSs")
@@ -38,7 +36,8 @@ _OLD_ABI: Final = re.compile(r"Ss(?=\D|$)|Ssb|RKSs")
 @dataclass(frozen=True, slots=True)
 class _Tag:
     text: str
-    torch: str | None
+    torch: tuple[str, ...]
+    """`2.4`; two readings where digits run together: `210` is 2.1.0 or 2.10. Empty: unsaid."""
     cxx11: bool | None
     cuda: str | None
 
@@ -67,7 +66,12 @@ def flash_attn_abi(subject: Subject) -> Iterator[Finding]:
 @check(
     level="static",
     needs=("prefix",),
-    after=("torch-missing", "xformers-mismatch"),
+    after=(
+        "torch-missing",
+        "torchvision-cuda-major",
+        "torch-companion-version",
+        "xformers-mismatch",
+    ),
     symptom="vllm/_C.abi3.so: undefined symbol: _ZN5torch3jit17parseSchemaOrNameERKSsb",
     why="the package cannot be imported",
     source="vllm-project/vllm#13608, vllm-project/vllm#5501, LMCache/LMCache#1294",
@@ -136,11 +140,11 @@ def _by_tag(subject: Subject, dist: Distribution) -> Iterator[Finding]:
     mine = ".".join(torch.version.partition("+")[0].split(".")[:2])
     abi = _cxx11(subject)
     wrong = []
-    if tag.torch is not None and tag.torch != mine:
-        wrong.append(f"torch {tag.torch}")
+    if tag.torch and mine not in tag.torch:
+        wrong.append(f"torch {tag.torch[0]}")
     if tag.cxx11 is not None and abi is not None and tag.cxx11 is not abi:
         wrong.append(f"the C++11 ABI {'on' if tag.cxx11 else 'off'}")
-    if tag.torch is not None and tag.cuda and torch.cuda and _major(torch.cuda) != tag.cuda:
+    if tag.torch and tag.cuda and torch.cuda and _major(torch.cuda) != tag.cuda:
         wrong.append(f"CUDA {tag.cuda}")
     if wrong and not _is_loaded(subject, dist):
         have = f"torch {torch.version}" + (f", CUDA {torch.cuda}" if torch.cuda else "")
@@ -164,11 +168,21 @@ def _tag(dist: Distribution) -> _Tag | None:
         if torch or abi:
             return _Tag(
                 text=text,
-                torch=f"{torch['major']}.{int(torch['minor'])}" if torch else None,
+                torch=_releases(torch["release"]) if torch else (),
                 cxx11=abi[1] == "true" if abi else None,
                 cuda=cuda["major"] if cuda else None,
             )
     return None
+
+
+def _releases(digits: str) -> tuple[str, ...]:
+    """`2.4`, `24`, `240`, `113` and `2100` as torch's releases."""
+    if "." in digits:
+        return (digits,)
+    readings = [f"{digits[0]}.{digits[1]}"] if len(digits) < 4 and digits[0] != "1" else []
+    if len(digits) > 2:
+        readings.append(f"{digits[0]}.{digits[1:3]}")
+    return tuple(readings) or (f"{digits[0]}.{digits[1:]}",)
 
 
 def _cxx11(subject: Subject) -> bool | None:

@@ -254,7 +254,10 @@ def vgpu_unlicensed(subject: Subject) -> Iterator[Finding]:
 
 def _license(host: HostFacts, state: GpuState) -> str | None:
     by_smi = dict(reversed(host.smi.licenses))
-    return state.license or by_smi.get(state.bus_id) or by_smi.get(None)
+    said = state.license or by_smi.get(state.bus_id) or by_smi.get(None)
+    if said is None and state.bus_id is None and len(by_smi) == 1:
+        return next(iter(by_smi.values()))  # this NVML does not tell where the GPU is
+    return said
 
 
 @check(

@@ -426,8 +426,8 @@ def python_missing(subject: Subject) -> Iterator[Finding]:
     prefix = prefix_of(subject)
     if prefix.state is PrefixState.ABSENT:
         raise NotApplicable("nothing is installed")
-    if prefix.interpreter is None or prefix.interpreter_problem:
-        problem = prefix.interpreter_problem
+    problem = "" if subject.kind == "interpreter" else prefix.interpreter_problem
+    if prefix.interpreter is None or problem:
         yield Finding(
             message=f"the Python of `{prefix.prefix}` cannot be used: {problem}"
             if problem

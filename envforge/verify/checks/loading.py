@@ -149,19 +149,7 @@ def torch_from_elsewhere(subject: Subject) -> Iterator[Finding]:
 def library_shadowed(subject: Subject) -> Iterator[Finding]:
     """Libraries that the environment has are not loaded from elsewhere."""
     prefix = _prefix(subject)
-    run = subject.probe.torch if subject.probe else None
-    if run is not None and run.libraries:
-        outside = [path for path in run.libraries if not is_within(path, prefix)]
-    elif subject.level == "static" and prefix.linking is not None:
-        outside = [
-            item.path
-            for item in prefix.linking.torch_loads
-            if item.via == "LD_LIBRARY_PATH" and item.path.startswith("/")
-        ]
-    elif prefix.linking is None and subject.probe is None:
-        raise CannotLook("the shared objects were not read")
-    else:
-        raise CannotLook("the loaded libraries cannot be listed on this system")
+    outside = _loaded_outside(subject, prefix)
     own = {_key(name) for name in prefix.libraries}
     found = sorted(p for p in outside if _key(_file(p)) in own and _is_shadow(subject, p))
     if found:
@@ -174,6 +162,22 @@ def library_shadowed(subject: Subject) -> Iterator[Finding]:
             remedy=f"unset {_loading_variables(subject)}",
             severity="error" if serious else "warning",
         )
+
+
+def _loaded_outside(subject: Subject, prefix: PrefixFacts) -> list[str]:
+    """What was loaded from elsewhere, or at level static: what a variable would lead to."""
+    if subject.probe is not None:
+        torch = _torch(subject, imported=False)
+        if not torch.libraries:
+            raise CannotLook("the loaded libraries cannot be listed on this system")
+        return [path for path in torch.libraries if not is_within(path, prefix)]
+    if prefix.linking is None:
+        raise CannotLook("the shared objects were not read")
+    return [
+        item.path
+        for item in prefix.linking.torch_loads
+        if item.via == "LD_LIBRARY_PATH" and item.path.startswith("/")
+    ]
 
 
 def _is_shadow(subject: Subject, path: str) -> bool:

@@ -56,7 +56,7 @@ def nouveau_holds_gpu(subject: Subject) -> Iterator[Finding]:
         message=f"the kernel driver {driver} holds {_gpus(held)}, so NVIDIA's cannot",
         seen=f"{held[0].address}: driver {driver}; {_module(files)}",
         expected="driver nvidia",
-        remedy="printf 'blacklist nouveau\\noptions nouveau modeset=0\\n'"
+        remedy=f"printf 'blacklist {driver}\\noptions {driver} modeset=0\\n'"
         " | sudo tee /etc/modprobe.d/blacklist-nouveau.conf && sudo update-initramfs -u"
         " && sudo reboot (Fedora, RHEL: `sudo dracut --force`)",
     )
@@ -289,7 +289,8 @@ def _seen_of(host: HostFacts, shut: tuple[DeviceNode, ...]) -> str:
 
 def _owner(node: DeviceNode) -> str:
     user = "root" if node.owner == 0 else str(node.owner)
-    return f"{user}:{node.group_name or node.group}"
+    group = node.group_name or ("root" if node.group == 0 else str(node.group))
+    return f"{user}:{group}"
 
 
 def _rules_remedy(files: MachineFiles) -> str:
@@ -413,7 +414,7 @@ def gsp_rminit_failed(subject: Subject) -> Iterator[Finding]:
         return
     wrong = next((item for item in held if _other_flavour(item, files)), None)
     yield Finding(
-        message=f"the driver is loaded, and starts none of {_gpus(held)}"
+        message=f"the driver is loaded, and does not start {_gpus(held)}"
         f"{_flavour_words(wrong, files)}",
         seen=f"PCI: {_gpus(held)}; NVML: none{_logged(files)}",
         expected="as many GPUs in NVML as on the bus",

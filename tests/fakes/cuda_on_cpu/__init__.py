@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import os
 import shutil
 import subprocess
 import tempfile
@@ -51,6 +50,6 @@ def interpreter(torch_python: str, folder: Path) -> Path:
     )
     subprocess.run([torch_python, "-m", "venv", "--without-pip", folder], check=True)
     [site] = folder.glob("lib/python3*/site-packages")
-    os.symlink(Path(__file__).with_name("fake_gpu.py"), site / "fake_gpu.py")
+    (site / "fake_gpu.py").symlink_to(Path(__file__).with_name("fake_gpu.py"))
     (site / "torch.pth").write_text(f"{found.stdout.strip()}\nimport fake_gpu\n")
     return folder / "bin" / "python"

@@ -82,50 +82,61 @@ class Event:
 
 def change(torch):
     """Everything that needs a GPU, and the devices in arguments."""
+    change_calls(torch)
+    change_cuda(torch)
+    change_distributed(torch.distributed)
+
+
+def change_calls(torch):
+    """From now on every call of torch goes through here."""
     from torch.overrides import TorchFunctionMode
 
-    watched = {
-        torch.Tensor.__matmul__: "matmul",
+    names = {
         torch.Tensor.matmul: "matmul",
         torch._scaled_mm: "matmul",
         torch.nn.functional.conv2d: "conv2d",
         torch.nn.functional.scaled_dot_product_attention: "attention",
         torch.Tensor.copy_: "copy",
+        torch.Tensor.sum: "kernel",
+        torch.Tensor.pin_memory: "pin",
     }
-    on_gpu = set()  # addresses of what is taken to be in a GPU's memory
+    from_gpu = (torch.Tensor.cpu, torch.Tensor.item)
 
     class OnCpu(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            kwargs, asked = dict(kwargs or {}), False
-            if str(kwargs.get("device", "")).startswith("cuda"):
-                kwargs["device"], asked = "cpu", True
-            if any(isinstance(item, str) and item.startswith("cuda") for item in args):
-                args = tuple("cpu" if isinstance(i, str) and "cuda" in i else i for i in args)
-                asked = True
-            if function is torch.Tensor.pin_memory:
-                before("pin")
+            args, kwargs, on_gpu = without_gpu(args, kwargs or {})
+            name = names.get(function)
+            if name == "pin":
+                before(name)
                 return args[0].clone()
-            tensors = [item for item in args if isinstance(item, torch.Tensor)]
-            asked = asked or any(item.data_ptr() in on_gpu for item in tensors if item.numel())
-            name = watched.get(function)
-            if function is torch.arange and asked and kwargs.get("dtype") == torch.int64:
-                name = "kernel"
-            if name and asked:
+            if name and on_gpu:
                 before(name)
             result = function(*args, **kwargs)
-            if function is torch.Tensor.to and asked and result is args[0]:
-                result = result.clone()
-            if name and asked:
-                if name == "copy":
-                    return args[0].add_(1) if FAULTS.get("copy") == "wrong" else result
-                result = fault(name, result)
-            moved = function in (torch.Tensor.cpu, torch.Tensor.item)
-            if asked and isinstance(result, torch.Tensor) and not moved:
-                on_gpu.add(result.data_ptr())
+            if not on_gpu or not isinstance(result, torch.Tensor) or function in from_gpu:
+                return result
+            result = result.clone() if any(result is item for item in args) and not name else result
+            if name == "copy":  # in place
+                return result.add_(1) if FAULTS.get(name) == "wrong" else result
+            result = fault(name, result)
+            result.on_gpu = True
             return result
 
-    mode = OnCpu()
-    mode.__enter__()
+    OnCpu().__enter__()
+
+
+def without_gpu(args, kwargs):
+    """The same arguments for the CPU, and whether they are about a GPU."""
+    given = [*args, *kwargs.values()]
+    about = any(is_gpu(item) or getattr(item, "on_gpu", False) for item in given)
+    named = {key: "cpu" if is_gpu(item) else item for key, item in kwargs.items()}
+    return tuple("cpu" if is_gpu(item) else item for item in args), named, about
+
+
+def is_gpu(item):
+    return isinstance(item, str) and item.startswith("cuda")
+
+
+def change_cuda(torch):
     free = int(os.environ.get("FAKE_GPU_FREE", str(70 << 30)))
     torch.version.cuda = "13.0"
     torch._C._cuda_getArchFlags = lambda: "sm_80 sm_90 compute_90"
@@ -138,7 +149,10 @@ def change(torch):
     cuda.mem_get_info = lambda device=None: (free, 80 << 30)
     cuda.Event = Event
     cuda.nccl = Names(version=lambda: (2, 27, 5))
-    distributed = torch.distributed
+
+
+def change_distributed(distributed):
+    """gloo in place of NCCL."""
     start, reduce = distributed.init_process_group, distributed.all_reduce
     distributed.is_nccl_available = lambda: True
     distributed.init_process_group = lambda backend, **how: start("gloo", **how)

@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from envforge.model.cuda import CudaVersion
-from envforge.verify import probe
 from envforge.verify import probe_document as pd
 from envforge.verify.facts import LibraryAnswer
 
 GPU = {"index": 0, "name": "NVIDIA H200", "capability": [9, 0], "memory": 150754820096}
-
-
-def text(document: Any) -> str:
-    return f"{pd.BEGIN}\n{json.dumps(document)}\n{pd.END}\n"
-
-
-def test_both_sides_agree_on_the_markers() -> None:
-    """They cannot import one another: the probe runs where envforge is not."""
-    assert (probe.BEGIN, probe.END) == (pd.BEGIN, pd.END)
-
-
-def test_the_document_is_found_among_other_output() -> None:
-    """Before it, after it, and when an earlier marker was printed for fun."""
-    assert pd.find_document(f"hello\n{text({'a': 1})}bye\n") == {"a": 1}
-    assert pd.find_document(f"{pd.BEGIN}\nno\n{text({'a': 2})}") == {"a": 2}
-
-
-@pytest.mark.parametrize(
-    "output", ["", "hello", f"{pd.BEGIN}\n{{", text([1]), text(1)[:-40] + "x" + pd.END]
-)
-def test_no_document_is_no_facts(output: str) -> None:
-    """Cut off, not JSON, or not an object."""
-    assert pd.find_document(output) is None
 
 
 @pytest.mark.parametrize(

@@ -132,15 +132,18 @@ def test_the_runtimes_variable() -> None:
 @pytest.mark.parametrize(
     ("cuda", "variables", "agrees"),
     [
-        ((FAST, SLOW), {}, True),
+        ((FAST, SLOW), {}, False),
+        ((FAST, SLOW), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, True),
+        ((FAST, SLOW), {"CUDA_VISIBLE_DEVICES": "0,1"}, True),
         ((SLOW, FAST), {}, False),
+        ((SLOW, FAST), {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}, False),
         ((SLOW,), {"CUDA_VISIBLE_DEVICES": "0"}, False),
         ((SLOW,), {"CUDA_VISIBLE_DEVICES": "1"}, True),
         ((SLOW,), {"CUDA_VISIBLE_DEVICES": "GPU-aa22"}, True),
     ],
 )
 def test_the_order(cuda: tuple[GpuState, ...], variables: dict[str, str], agrees: bool) -> None:
-    """By identity."""
+    """By identity; an order that is right by chance is not one that holds."""
     found = outcome("device-order-mismatch", machine(cuda, (FAST, SLOW), **variables))
     assert (found.verdict == "passed") is agrees
 
@@ -149,8 +152,11 @@ def test_the_order_by_name() -> None:
     """Where identities are not told, or are of no use."""
     bare = [replace(item, uuid=None, bus_id=None) for item in (FAST, SLOW)]
     right, wrong = (bare[0], bare[1]), (bare[1], bare[0])
-    assert outcome("device-order-mismatch", machine(right, (FAST, SLOW))).verdict == "passed"
-    assert outcome("device-order-mismatch", machine(wrong, (FAST, SLOW))).findings
+    both = {"CUDA_VISIBLE_DEVICES": "0,1"}
+    assert outcome("device-order-mismatch", machine(right, (FAST, SLOW), **both)).verdict == (
+        "passed"
+    )
+    assert outcome("device-order-mismatch", machine(wrong, (FAST, SLOW), **both)).findings
 
 
 def test_gpus_of_one_kind_have_no_wrong_order() -> None:

@@ -266,13 +266,30 @@ def test_how_each_engine_is_asked(kind: str, remedy: str) -> None:
     assert remedy in finding("container-without-gpu", broken(None, files=inside)).remedy
 
 
-@pytest.mark.parametrize("kind", ["docker", "apptainer"])
-def test_a_gpu_can_be_required_of_a_container(kind: str) -> None:
-    inside = MachineFiles(container=Container(kind=kind, evidence="x"), pci=())
-    check = "container-without-gpu" if kind == "docker" else "singularity-no-nv"
+def test_a_gpu_can_be_required_of_a_container() -> None:
+    """Of one on a machine whose bus has no GPU, no option of the engine helps."""
+    inside = MachineFiles(container=Container(kind="docker", evidence="x"), pci=None)
     facts = no_driver(files=inside)
-    assert outcome(check, facts).verdict == "unproven"
-    assert finding(check, facts, require_gpu=True).severity == "error"
+    assert outcome("container-without-gpu", facts).verdict == "unproven"
+    assert finding("container-without-gpu", facts, require_gpu=True).severity == "error"
+    nowhere = no_driver(files=replace(inside, pci=()))
+    assert outcome("container-without-gpu", nowhere, require_gpu=True).verdict == "unproven"
+    assert finding("no-driver-at-all", nowhere, require_gpu=True).severity == "error"
+
+
+def test_gpus_that_were_asked_for_and_are_on_no_bus() -> None:
+    """An image that asks for all GPUs, on a machine without: as in CI."""
+    inside = MachineFiles(container=Container(kind="docker", evidence="x"), pci=())
+    facts = no_driver(files=inside, variables={"NVIDIA_VISIBLE_DEVICES": "all"})
+    assert outcome("container-without-gpu", facts).verdict == "unproven"
+    assert finding("container-without-gpu", facts, require_gpu=True).severity == "error"
+
+
+def test_apptainer_on_a_machine_without_gpus() -> None:
+    inside = MachineFiles(container=Container(kind="apptainer", evidence="x"), pci=())
+    facts = no_driver(files=inside)
+    assert finding("singularity-no-nv", facts).severity == "warning"
+    assert finding("singularity-no-nv", facts, require_gpu=True).severity == "error"
 
 
 def test_apptainer_that_hides_dev() -> None:
