@@ -80,7 +80,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Ratios against a floor or a peer, measured in one run: `nox -s bench -- lock create`."""
     session.install(".", *_group("tests"))
-    for name in session.posargs or ["startup", "lock", "create"]:
+    for name in session.posargs or ["startup", "lock", "create", "verify", "verify_import"]:
         session.run("python", str(ROOT / "tests" / "bench" / f"{name}.py"))
 
 

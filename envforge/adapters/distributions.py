@@ -179,8 +179,8 @@ class _Site:
             elif b"\0" in record[:4096]:
                 problem = "its RECORD is no list of files"
         keeps_none = owner is not None or self.of_a_system or installer in _WITHOUT_RECORD
-        if problem and not keeps_none:
-            self._broken(folder, problem)
+        if problem and not keeps_none and (installer or record.strip()):
+            self._broken(folder, problem)  # else nobody says that a whole list was ever written
         return record
 
     def _headers(self, folder: str) -> _Headers | None:

@@ -59,7 +59,7 @@ def read_kernel(host: HostRoot, *, has_gpu: bool, in_image: bool) -> Kernel:
 
     Args:
         host: the machine's files.
-        has_gpu: an NVIDIA GPU is on the bus; without one no module is looked for.
+        has_gpu: an NVIDIA GPU is on the bus, or no bus is in sight; else no module is looked for.
         in_image: the files are a container's, and tell nothing of the kernel's own folder.
     """
     report = host.text("/proc/driver/nvidia/version")

@@ -22,7 +22,7 @@ from envforge.adapters.loader import Loaded, Loader, MachineFiles, Process
 from envforge.adapters.loader_variables import activated
 from envforge.adapters.not_provided import NotProvided, newest
 from envforge.adapters.openmp_runtimes import openmp_runtimes
-from envforge.adapters.prefix_objects import PrefixObjects, names
+from envforge.adapters.prefix_objects import PrefixObjects, has_alternates, names
 from envforge.errors import EnvforgeError
 from envforge.model.prefix import PrefixState
 from envforge.ports import Processes
@@ -140,7 +140,7 @@ class _Collector:
             ),
             torch_cxx11=_cxx11(torch),
             cudnn=cudnn,
-            opened=tuple(self._cudnn_by_name(torch)) if has_torch else (),
+            opened=tuple(self._cudnn_by_name(torch, paths)) if has_torch else (),
             nvrtc=tuple(self._nvrtc(torch)),
             mkl=opened_by_name.mkl_files(
                 self._objects.prefix, MACHINES.get(self._loader.machine, "")
@@ -252,10 +252,11 @@ class _Collector:
         said = done.stdout.strip()
         return _dotted(int(said)) if said.isdigit() else None
 
-    def _cudnn_by_name(self, torch: Process) -> Iterator[tuple[str, str]]:
-        """Packages that open a cuDNN by name which is not here, while another one is."""
+    def _cudnn_by_name(self, torch: Process, modules: list[str]) -> Iterator[tuple[str, str]]:
+        """Packages that ask for a cuDNN by name which is not here, while another one is."""
         if not any(CUDNN.match(name) for name in self._objects.usual):
             return
+        yield from self._plugins_with_cudnn(torch, modules)
         for folder in ("ctranslate2", "ctranslate2.libs"):
             for name in names(self._objects.site / folder):
                 path = str(self._objects.site / folder / name)
@@ -265,6 +266,19 @@ class _Collector:
                 here = (n in self._objects.usual or torch.find(n, requester) for n in wanted)
                 if wanted and not any(here):
                     yield self._objects.shown(path), wanted[0]
+
+    def _plugins_with_cudnn(
+        self, torch: Process, modules: list[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Libraries that their package opens when it is used, linked to another cuDNN."""
+        for path in modules:
+            elf = self._files.elf(path)
+            if elf is None or _MODULE.search(path) or has_alternates(path):
+                continue
+            requester = Loaded(path=path, via="path", elf=elf, loader=torch.main)
+            for name in filter(CUDNN.match, elf.needed):
+                if name not in self._objects.usual and not torch.find(name, requester):
+                    yield self._objects.shown(path), name
 
     def _nvrtc(self, torch: Process) -> Iterator[NvrtcBuiltins]:
         conda = {item.name: item.version for item in self._facts.conda}

@@ -48,8 +48,8 @@ def read_machine_files(
     pci = _pci(host)
     container = containers.find_container(host, environment, mounts)
     in_image = container is not None and container.is_image
-    has_gpu = any(item.is_gpu for item in pci or ())
-    kernel = kernel_files.read_kernel(host, has_gpu=has_gpu, in_image=in_image)
+    may_have_gpu = pci is None or any(item.is_gpu for item in pci)
+    kernel = kernel_files.read_kernel(host, has_gpu=may_have_gpu, in_image=in_image)
     return MachineFiles(
         kernel=kernel,
         pci=pci,

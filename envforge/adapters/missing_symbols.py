@@ -33,6 +33,10 @@ _OF_TORCH: Final = re.compile(
 _FAMILIES: Final = re.compile(
     r"_*(nvJitLink|cublasLt|cublas|cusparseLt|cusparse|cusolver|cufft|curand|cudnn|nccl|nvrtc)"
 )
+_FOR_TORCH: Final = re.compile(
+    r"/(flash_attn|vllm|xformers|detectron2|mmcv|lmcache|deepspeed|pytorch3d|torch_\w+)[^/]*(/|\.so$)"
+)
+"""Extensions that are known to use torch, also where they do not name its libraries as needed."""
 _PROFILED: Final = "iJIT_NotifyEvent"
 _FIRST: Final = 3
 
@@ -153,7 +157,7 @@ def extensions(
         if item is None or item.elf is None or is_torch(item.name):
             continue
         linked = any(is_torch(name) for name in item.elf.needed)
-        if not linked and not deep:
+        if not linked and not deep and not _FOR_TORCH.search(item.path):
             continue
         wanted = [s.name for s in wanted_symbols(item.elf) if _OF_TORCH.match(s.name)]
         if linked or wanted:

@@ -116,7 +116,9 @@ def _wheels(distributions: Distributions) -> tuple[InstalledPackage, ...]:
     return tuple(
         InstalledPackage(name=item.name, manager="pip", version=item.version)
         for item in distributions.found
-        if item.conda_owner is None and item.folder.endswith(".dist-info")
+        if item.conda_owner is None
+        and item.installer != "conda"
+        and item.folder.endswith(".dist-info")
     )
 
 

@@ -51,6 +51,7 @@ class PythonProbe:
         environment: Mapping[str, str],
         timeout: float,
         imports: Sequence[str] = BUILT_ON_TORCH,
+        compile_on_cpu: bool = True,
     ) -> ProbeFacts:
         """Run the probe; whatever the interpreter does, the answer is facts.
 
@@ -64,13 +65,18 @@ class PythonProbe:
             environment: variables to run with, as `envforge run` would set them.
             timeout: seconds that the interpreter has to start, and each child (the import, each
                 device) to end; all children together have four times as much.
-            imports: modules to import after torch, those that are there, each in a child.
+            imports: level live: modules to import after torch, those that are there, each in a
+                child, which imports torch once more.
+            compile_on_cpu: level live, CPU builds: try torch.compile, which takes half a minute.
         """
         variables = {k: v for k, v in environment.items() if k not in _SCRUBBED}
         script = importlib.resources.files("envforge.verify") / "probe.py"
         try:
             with importlib.resources.as_file(script) as path:
-                command = [str(interpreter), "-I", str(path), *_options(level, timeout, imports)]
+                command = [str(interpreter), "-I", str(path), *_options(level, timeout)]
+                if level == "live":
+                    command += [part for name in imports for part in ("--import", name)]
+                    command += [] if compile_on_cpu else ["--compile", "gpu"]
                 done = self._processes.run(
                     command,
                     env=variables,
@@ -85,10 +91,10 @@ class PythonProbe:
         return _facts(done, level)
 
 
-def _options(level: Level, timeout: float, imports: Sequence[str]) -> list[str]:
+def _options(level: Level, timeout: float) -> list[str]:
     together = str(_CHILDREN[level] * timeout)
     options = ["--with-parent", "--timeout", str(timeout), "--deadline", together]
-    return ["--level", level, *options, *(part for name in imports for part in ("--import", name))]
+    return ["--level", level, *options]
 
 
 def _facts(done: Completed, level: Level) -> ProbeFacts:

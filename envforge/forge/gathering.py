@@ -51,7 +51,7 @@ def subject_of(
     host, reading, shell = _surroundings(workplace, place, looking, described)
     level = _level(place, looking, host)
     missing: dict[Layer, str] = {}
-    probe = _probe(workplace, start, level, looking.timeout, missing)
+    probe = _probe(workplace, start, level, looking, missing)
     subject = _claim(workplace, place, missing, described)
     return replace(
         subject,
@@ -199,7 +199,7 @@ def _start(workplace: Workplace, found: Found) -> _Start:
 
 
 def _probe(
-    workplace: Workplace, start: _Start, level: Level, timeout: float, missing: dict[Layer, str]
+    workplace: Workplace, start: _Start, level: Level, looking: Looking, missing: dict[Layer, str]
 ) -> ProbeFacts | None:
     if level == "static":
         missing["probe"] = "level static starts no interpreter"
@@ -211,6 +211,10 @@ def _probe(
         return ProbeFacts(level=level, failure=start.failure)
     else:
         return PythonProbe(workplace.processes).run(
-            start.interpreter, level=level, environment=start.variables, timeout=timeout
+            start.interpreter,
+            level=level,
+            environment=start.variables,
+            timeout=looking.timeout,
+            compile_on_cpu=looking.level == "live",  # half a minute: only where it was asked for
         )
     return None

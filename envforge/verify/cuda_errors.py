@@ -125,7 +125,8 @@ _UNSUPPORTED: Final = re.compile(
     r"not implemented for|No (available|viable) (kernel|backend)|STATUS_NOT_SUPPORTED"
     r"|(is|are) (not supported|only supported)|only supported (on|for)|not compiled with"
     r"|does not support|requires (compute|CUDA|cuBLASLt|a GPU)|not available for|not currently"
-    r" supported|expected .* to have one of the following types|no fp8 support",
+    r" supported|No (valid )?execution plans|expected .* to have one of the following types"
+    r"|no fp8 support",
     re.IGNORECASE,
 )
 

@@ -76,8 +76,8 @@ def read_options(arguments):
         help="import this module too, if it is there, after torch in a child; repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--compile", choices=["auto", "yes", "no"], default="auto",
-        help="level live: try torch.compile; auto: on GPUs, and on the CPU where g++ is",
+        "--compile", choices=["auto", "yes", "gpu", "no"], default="auto",
+        help="level live: try torch.compile; gpu: on GPUs, auto: also on the CPU where g++ is",
     )  # fmt: skip
     parser.add_argument("--with-parent", action="store_true", help="Linux: end when it ends")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds for each child")
@@ -1346,8 +1346,8 @@ def plain_arithmetic(torch, in_tf32=False):
     for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
         try:
             setattr(torch.backends.cuda.matmul, name, False)
-        except (AttributeError, RuntimeError):
-            pass  # torch before 1.10 or 1.13 has no such switch
+        except Exception:  # AssertionError, AttributeError: an older torch has no such switch
+            pass
 
 
 def allow_tf32(torch, on):
@@ -1355,7 +1355,7 @@ def allow_tf32(torch, on):
     try:
         torch.backends.cuda.matmul.allow_tf32 = on
         torch.backends.cudnn.allow_tf32 = on
-    except (AttributeError, RuntimeError):
+    except Exception:  # a torch that has only the new ones
         precision = "tf32" if on else "ieee"
         torch.backends.cuda.matmul.fp32_precision = precision
         torch.backends.cudnn.conv.fp32_precision = precision
@@ -1415,8 +1415,8 @@ def attention_backend(torch, name):
     member = member or {"cudnn": "CUDNN_ATTENTION", "math": "MATH"}[name]
     try:
         module = importlib.import_module("torch.nn.attention")  # torch 2.3
-        backend = getattr(module.SDPBackend, member, None)
-        return None if backend is None else (lambda: module.sdpa_kernel(backend))
+        choose, backend = module.sdpa_kernel, getattr(module.SDPBackend, member, None)
+        return None if backend is None else (lambda: choose(backend))
     except (ImportError, AttributeError):
         pass
     older = getattr(torch.backends.cuda, "sdp_kernel", None)  # torch 2.0
@@ -1661,7 +1661,7 @@ def wants_compile(spec, devices, torch, choice):
         return alike[0] == spec["device"]
     if choice == "yes":
         return True
-    return not (torch.get("cuda") or torch.get("hip")) and has_compiler()
+    return choice == "auto" and not (torch.get("cuda") or torch.get("hip")) and has_compiler()
 
 
 def has_compiler():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from envforge.model.cuda import ComputeCapability, accelerator_name
 from envforge.verify.architectures import of_build
+from envforge.verify.components import components
 from envforge.verify.facts import (
     DeviceRun,
     HostFacts,
@@ -48,6 +49,10 @@ def _of_prefix(prefix: PrefixFacts | None) -> Iterator[tuple[str, str]]:
     wheels = "wheel" if len(prefix.wheels) == 1 else "wheels"
     counts = ((len(prefix.conda), "from conda"), (len(prefix.wheels), wheels))
     yield "packages", ", ".join(f"{count} {kind}" for count, kind in counts if count)
+    yield (
+        "libraries",
+        ", ".join(f"{name} {version}" for name, version in components(prefix).items()),
+    )
 
 
 def _of_torch(subject: Subject) -> Iterator[tuple[str, str]]:

@@ -84,7 +84,17 @@ def test_a_kernel_update_without_the_module(situation: Situation, state: str) ->
     assert expected[state] in finding.remedy
 
 
-@covers("kernel-module-not-loaded")
+@covers("kernel-module-not-built")
+def test_a_driver_without_module_where_the_kernel_is_not_told(situation: Situation) -> None:
+    """A bus and nothing else to look at: then NVML says whether the module is loaded."""
+    unload(situation)
+    situation.remove("proc", "lib/modules")
+
+    [finding] = situation.names("kernel-module-not-built", **STATIC).findings
+
+    assert "$(uname -r)" in finding.remedy
+
+
 @covers("kernel-module-not-loaded")
 @pytest.mark.parametrize(
     "place",
@@ -311,6 +321,20 @@ def test_half_a_driver_in_a_container(situation: Situation, loaded: str, value: 
     [finding] = situation.names("container-capabilities-missing", **STATIC).findings
 
     assert "compute,utility" in finding.remedy
+
+
+@covers("container-capabilities-missing")
+@pytest.mark.parametrize(
+    ("loaded", "value"), [("libnvidia-ml.so.1", "utility"), ("libcuda.so.1", "compute")]
+)
+def test_half_a_driver_where_dev_tells_nothing(
+    situation: Situation, loaded: str, value: str
+) -> None:
+    situation.no_gpu()
+    situation.env["NVIDIA_DRIVER_CAPABILITIES"] = value
+    situation.driver(libraries=(loaded,))
+
+    situation.names("container-capabilities-missing", **STATIC)
 
 
 @covers("container-capabilities-missing")

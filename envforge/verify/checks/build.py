@@ -14,7 +14,7 @@ from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.model.spec import environment_name
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.facts import PrefixFacts, Subject, TorchFiles
+from envforge.verify.facts import Distribution, PrefixFacts, Subject, TorchFiles
 from envforge.verify.torch_version import cuda_of_build, same_release
 
 _CONDA_TORCH: Final = ("pytorch", "libtorch")
@@ -123,7 +123,7 @@ def aarch64_cpu_wheel(subject: Subject) -> Iterator[Finding]:
     """On ARM machines, the torch wheel is not a CPU build where CUDA was asked for."""
     if not _is_arm_wheel(subject):
         raise NotApplicable("torch is no wheel for Linux on ARM")
-    yield from _cpu_build(subject, f"the wheel torch {_torch(subject).version} for aarch64")
+    yield from _cpu_build(subject, f"the wheel torch {_built(subject).version} for aarch64")
 
 
 def _is_arm_wheel(subject: Subject) -> bool:
@@ -151,7 +151,7 @@ def cpu_wheel_from_pip(subject: Subject) -> Iterator[Finding]:
         raise NotApplicable("torch is a conda package here")
     if _is_arm_wheel(subject):
         raise NotApplicable("wheels for ARM are looked at by `aarch64-cpu-wheel`")
-    yield from _cpu_build(subject, f"the wheel torch {_torch(subject).version}", _in_place(subject))
+    yield from _cpu_build(subject, f"the wheel torch {_built(subject).version}", _in_place(subject))
 
 
 def _in_place(subject: Subject) -> str:
@@ -160,14 +160,15 @@ def _in_place(subject: Subject) -> str:
 
 
 def _cpu_build(subject: Subject, package: str, detail: str = "") -> Iterator[Finding]:
-    wanted, torch = _claimed_cuda(subject), _torch(subject)
+    wanted, torch = _claimed_cuda(subject), _built(subject)
     if torch.hip or torch.xpu:
         raise NotApplicable("torch is a build for another kind of GPU")
     if wanted is None and (torch.cuda is not None or _has_claim(subject)):
         raise NotApplicable("no CUDA was asked for")
     if torch.cuda is None:
         library = "" if torch.has_cuda_library else ", and there is no libtorch_cuda"
-        seen = f"{package}; its `version.py` names no CUDA{library}{detail}"
+        witness = "`version.py`" if torch.package else "record"
+        seen = f"{package}; its {witness} names no CUDA{library}{detail}"
         yield (
             _unclaimed(subject, seen)
             if wanted is None
@@ -192,7 +193,7 @@ def _unclaimed(subject: Subject, seen: str) -> Finding:
     gpu = gpu_here(subject)
     if gpu is None and not subject.require_gpu:
         raise NotApplicable("no CUDA was asked for, and no GPU is here")
-    torch = _torch(subject)
+    torch = _built(subject)
     return Finding(
         message=f"torch {torch.version} is a CPU build"
         + (f", and {gpu} is here" if gpu else ", and a GPU is required"),
@@ -442,12 +443,40 @@ def _torch(subject: Subject) -> TorchFiles:
     return torch
 
 
+def _built(subject: Subject) -> TorchFiles:
+    """The same; where its files are not there, a record that speaks of a CPU build."""
+    prefix = _prefix(subject)
+    if prefix.torch is not None:
+        return _torch(subject)
+    conda = _conda_torch(subject)
+    if conda is not None and (_CPU_BUILD.search(conda.build) or _why_cpu(subject)):
+        return TorchFiles(package="", version=conda.version)
+    wheels = (item for item in prefix.packages.distributions if item.name == "torch")
+    wheel = next((item for item in wheels if item.conda_owner is None), None)
+    if conda is None and wheel is not None and _is_cpu_wheel(wheel):
+        return TorchFiles(package="", version=wheel.version)
+    return _torch(subject)
+
+
+def _is_cpu_wheel(wheel: Distribution) -> bool:
+    """By its label; without one, builds for CUDA ask for NVIDIA's wheels since torch 2.0."""
+    release, _, label = wheel.version.partition("+")
+    if label or not wheel.tags:
+        return label.startswith("cpu")
+    is_recent = release.partition(".")[0] not in {"0", "1"}
+    return is_recent and not any(item.startswith("nvidia-") for item in wheel.requires)
+
+
 def _conda_torch(subject: Subject) -> InstalledPackage | None:
     """The conda package that brought torch; None: a wheel did, if only in its place."""
-    if any(item.name == "torch" for item in _prefix(subject).wheels):
-        return None
-    conda = {item.name: item for item in _prefix(subject).conda}
-    return next((conda[name] for name in _CONDA_TORCH if name in conda), None)
+    prefix = _prefix(subject)
+    conda = {item.name: item for item in prefix.conda}
+    found = next((conda[name] for name in _CONDA_TORCH if name in conda), None)
+    wheel = next((item for item in prefix.wheels if item.name == "torch"), None)
+    if wheel is None or found is None:
+        return None if wheel else found
+    is_other = "torch" in prefix.packages.replaced or wheel.version != found.version
+    return None if is_other else found  # else the wheel is conda's own, in an odd record
 
 
 def _claimed_cuda(subject: Subject) -> CudaVersion | None:

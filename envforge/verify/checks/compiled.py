@@ -130,7 +130,7 @@ def _compiled(subject: Subject) -> tuple[CompileRun, ...]:
     imported_torch(subject)
     runs = subject.probe.compile if subject.probe else ()
     if not runs:
-        raise CannotLook("torch.compile was not tried: no GPU, and no C++ compiler for the CPU")
+        raise CannotLook("on the CPU `--level live` tries it, where a C++ compiler is")
     for run in runs:
         for step in _steps(run):
             if step.skipped:

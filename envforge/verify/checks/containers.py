@@ -149,7 +149,10 @@ def container_capabilities_missing(subject: Subject) -> Iterator[Finding]:
     value = host.variables.get("NVIDIA_DRIVER_CAPABILITIES")
     if files.container is None and value is None:
         raise NotApplicable("this is no container")
-    if not _has_nodes(files) or (files.container and files.container.kind == "apptainer"):
+    if files.container and files.container.kind == "apptainer":
+        return
+    is_partly_here = value is not None and bool(host.cuda.library or host.nvml.library)
+    if not (_has_nodes(files) or is_partly_here):
         return
     if host.cuda.library is None and host.cuda.ended == "done" and not host.usable_gpus:
         yield _lacking(host, files, "libcuda.so.1", "compute", "error")
@@ -175,8 +178,9 @@ def _lacking(
         why = f", although `{copies[0].path}` is there: the loader does not know of it"
         remedy = f"ldconfig; or export LD_LIBRARY_PATH={copies[0].path.rpartition('/')[0]}"
     return Finding(
-        message=f"the container has GPUs, and no {library}{why}",
-        seen=f"device nodes, {setting}, {library} cannot be loaded",
+        message=f"the container has a part of the driver, and no {library}{why}",
+        seen=f"{'device nodes, ' if _has_nodes(files) else ''}{setting},"
+        f" {library} cannot be loaded",
         expected=f"{library} where the loader finds it",
         remedy=remedy,
         severity=severity,
@@ -246,10 +250,10 @@ def driver_baked_into_image(subject: Subject) -> Iterator[Finding]:
     host, files = files_of(subject)
     if not _container(files).is_image:
         raise NotApplicable("this container is a whole system")
-    baked = _baked(files)
+    baked = _baked(files, host.nvml.driver)
     if not baked:
         return
-    item, others = baked[0], _other_versions(baked[0], files)
+    item, others = baked[0], _other_versions(baked[0], files, host.nvml.driver)
     fits = item.version is not None and item.version == files.kernel.driver
     version = f" of driver {item.version}" if item.version else ""
     owner = f", from package {item.package}" if item.package else ""
@@ -267,14 +271,14 @@ def driver_baked_into_image(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def _baked(files: MachineFiles) -> list[DriverCopy]:
+def _baked(files: MachineFiles, driver: str | None) -> list[DriverCopy]:
     """Copies that came with the image: of a package, of another version, or empty."""
     own = [
         item
         for item in files.copies
         if item.place in _IN_IMAGE and not item.mounted and not item.is_compat
     ]
-    kernel = files.kernel.driver
+    kernel = files.kernel.driver or driver
     versions = {item.version for item in files.copies if item.version and not item.is_compat}
     return [
         item
@@ -285,8 +289,8 @@ def _baked(files: MachineFiles) -> list[DriverCopy]:
     ]
 
 
-def _other_versions(item: DriverCopy, files: MachineFiles) -> str:
-    kernel = files.kernel.driver
+def _other_versions(item: DriverCopy, files: MachineFiles, driver: str | None) -> str:
+    kernel = files.kernel.driver or driver
     if kernel is not None:
         return f"the kernel module is {kernel}"
     others = {copy.version for copy in files.copies if copy.version} - {item.version}

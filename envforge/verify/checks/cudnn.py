@@ -8,9 +8,16 @@ from collections.abc import Iterator
 from envforge.model.finding import Finding
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.checks.objects import is_within, linking_of, prefix_of, wanted_cudnn
+from envforge.verify.checks.objects import (
+    is_within,
+    linking_of,
+    prefix_of,
+    restore,
+    wanted_cudnn,
+    was_loaded,
+)
 from envforge.verify.facts import Subject, TorchRun
-from envforge.verify.facts.linking import CudnnParts
+from envforge.verify.facts.linking import CudnnParts, Load
 
 
 @check(
@@ -40,7 +47,8 @@ def _cudnn_as_loaded(subject: Subject, torch: TorchRun) -> Iterator[Finding]:
         raise NotApplicable("a CPU build has no cuDNN")
     compiled, loaded = torch.cudnn_compiled, torch.cudnn_loaded
     if torch.cudnn_error is None and not (compiled and loaded):
-        raise CannotLook("torch does not tell its cuDNN versions")
+        yield from _cudnn_as_mapped(subject)
+        return
     older = bool(compiled and loaded) and _is_older(loaded or "", compiled or "")
     if older or torch.cudnn_error:
         where = next((item for item in torch.libraries if "libcudnn.so" in item), "not loaded")
@@ -68,15 +76,25 @@ def _pinned_cudnn(subject: Subject, version: str) -> str:
     return f"pip install nvidia-cudnn-cu{major}=={version}" if major else remedies.install(subject)
 
 
+def _cudnn_as_mapped(subject: Subject) -> Iterator[Finding]:
+    """Torch does not tell its versions; the file that it loaded may be known all the same."""
+    load = _foreseen_load(subject) if subject.prefix is not None else None
+    if load is None or not was_loaded(subject, load.path):
+        raise CannotLook("torch does not tell its cuDNN versions")
+    yield from _cudnn_as_foreseen(subject)
+
+
+def _foreseen_load(subject: Subject) -> Load | None:
+    linking = prefix_of(subject).linking
+    loads = linking.torch_loads if linking else ()
+    return next((item for item in loads if item.name.startswith("libcudnn.so")), None)
+
+
 def _cudnn_as_foreseen(subject: Subject) -> Iterator[Finding]:
     prefix = prefix_of(subject)
     if prefix.torch is None or prefix.torch.cuda is None:
         raise NotApplicable("a CPU build has no cuDNN")
-    load = (
-        next((i for i in prefix.linking.torch_loads if i.name.startswith("libcudnn.so")), None)
-        if prefix.linking
-        else None
-    )
+    load = _foreseen_load(subject)
     if load is None or load.version is None:
         raise CannotLook("which cuDNN would be loaded is not known")
     foreign = load.path.startswith("/")
@@ -126,7 +144,7 @@ def cudnn_sublibrary_mix(subject: Subject) -> Iterator[Finding]:
             f" {_folder(parts.main)}",
             seen=f"{path}{f' ({version})' if version else ''}; {_described(parts)}",
             expected=f"{name} beside {parts.main}",
-            remedy=_one_cudnn(subject, path),
+            remedy=_one_cudnn(subject, path, parts.main),
         )
     elif parts.mixed:
         name, version = parts.mixed[0]
@@ -134,14 +152,14 @@ def cudnn_sublibrary_mix(subject: Subject) -> Iterator[Finding]:
             message=f"{name} is of cuDNN {version}, and cuDNN itself is {parts.version}",
             seen=f"{name} {version}; {_described(parts)}",
             expected="all of one version",
-            remedy=remedies.install(subject),
+            remedy=restore(subject, parts.main),
         )
     elif parts.missing:
         yield Finding(
             message=f"{parts.missing[0]} is missing beside {parts.main}",
             seen=f"no {', '.join(parts.missing)}",
             expected="a complete cuDNN",
-            remedy=remedies.install(subject),
+            remedy=restore(subject, parts.main),
         )
 
 
@@ -149,11 +167,11 @@ def _described(parts: CudnnParts) -> str:
     return f"{parts.main} ({parts.version})" if parts.version else parts.main
 
 
-def _one_cudnn(subject: Subject, stray: str) -> str:
+def _one_cudnn(subject: Subject, stray: str, main: str) -> str:
     value = subject.host.variables.get("LD_LIBRARY_PATH", "") if subject.host else ""
     if _folder(stray) in {item.rstrip("/") for item in value.split(":")}:
         return "unset LD_LIBRARY_PATH"
-    return remedies.install(subject)
+    return restore(subject, main)
 
 
 def _folder(path: str) -> str:

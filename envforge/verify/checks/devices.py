@@ -221,7 +221,7 @@ def device_order_mismatch(subject: Subject) -> Iterator[Finding]:
     wants_gpu(subject)
     host = present(subject)
     nvml, cuda = in_nvml(host), in_cuda(host)
-    if len({state.name for state in nvml}) < 2:
+    if len({state.name for state in nvml if state.name}) < 2:
         raise NotApplicable("no GPUs of several kinds here")
     if not cuda:
         raise CannotLook("CUDA lists no GPU")
@@ -253,7 +253,7 @@ def _order_now(host: HostFacts, nvml: Sequence[GpuState], cuda: Sequence[GpuStat
 
 
 def _kinds(states: Sequence[GpuState]) -> str:
-    return " and ".join(sorted({state.name for state in states}))
+    return " and ".join(sorted({state.name for state in states if state.name}))
 
 
 def _pairs(

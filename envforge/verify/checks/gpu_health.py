@@ -197,7 +197,7 @@ def _is_exclusive(state: GpuState) -> bool:
 def _is_closed(seen: Seen) -> bool:
     state = seen.state
     if state.compute_mode == "prohibited":
-        return seen.context != 0
+        return True
     if not _is_exclusive(state):
         return False
     if seen.is_busy or seen.context == 0:

@@ -53,7 +53,7 @@ _OTHERS: Final = (
 
 
 @check(
-    level="import",
+    level="live",
     needs=("probe",),
     symptom="ImportError, undefined symbol or a crash at `import` of a package built on torch",
     cause="it was built for another torch, CUDA, Python or NumPy than the one that is installed",

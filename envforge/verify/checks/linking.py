@@ -6,6 +6,7 @@ Where the probe has really loaded a file, that counts and not what was foreseen 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -65,12 +66,18 @@ def missing_cuda_lib(subject: Subject) -> Iterator[Finding]:
         for item in linking_of(subject).unresolved
         if CUDA_LIBRARY.match(item.name) and not _other_cudnn(item)
     ]
-    for item in _one_of_each(subject, lacking):
+    found = [*_one_of_each(subject, lacking)]
+    apart = [item for item in found if item.lies_at and not item.machine]
+    for item in found:
+        if item in apart[1:]:
+            continue  # told with the first: one path leads to all of them
+        more = len(apart) - 1 if item in apart else 0
         yield Finding(
-            message=f"{item.name} is not found, and {file_name(item.requester)} needs it",
+            message=f"{item.name} is not found, and {file_name(item.requester)} needs it"
+            + (f"; {more} more are not found either" if more else ""),
             seen=_where(item),
             expected=f"{item.name} where the search path of {item.requester} leads",
-            remedy=_bring(subject, item),
+            remedy=_path_to(subject, apart) if item in apart else _bring(subject, item),
         )
 
 
@@ -84,9 +91,13 @@ def _where(item: Unresolved) -> str:
     return f"no {item.name} in the environment, and none in the system's folders"
 
 
+def _path_to(subject: Subject, items: list[Unresolved]) -> str:
+    places = (absolute(subject, item.lies_at).rpartition("/")[0] for item in items if item.lies_at)
+    path = shlex.quote(":".join(dict.fromkeys(places)))
+    return f"export LD_LIBRARY_PATH={path}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"
+
+
 def _bring(subject: Subject, item: Unresolved) -> str:
-    if item.lies_at and not item.machine:
-        return f"export LD_LIBRARY_PATH={absolute(subject, item.lies_at).rpartition('/')[0]}"
     if not item.of_torch:
         return reinstall(subject, item.requester)
     if subject.locked is not None and subject.folder is not None:
@@ -115,10 +126,15 @@ def _bring(subject: Subject, item: Unresolved) -> str:
 def cudnn_major_8_vs_9(subject: Subject) -> Iterator[Finding]:
     """All packages ask for a major of cuDNN that is here."""
     linking = linking_of(subject)
-    for item in _one_of_each(subject, [i for i in linking.unresolved if _other_cudnn(i)]):
+    found = [*_one_of_each(subject, [i for i in linking.unresolved if _other_cudnn(i)])]
+    for item in found:
         yield _two_majors(subject, item.requester, item.name, ", ".join(item.others))
+    told = {distribution(subject, item.requester) for item in found}
     for path, name in linking.opened:
-        yield _two_majors(subject, path, name, linking.cudnn.main if linking.cudnn else "another")
+        if distribution(subject, path) in told:
+            continue
+        told.add(distribution(subject, path))
+        yield _two_majors(subject, path, name, file_name(linking.cudnn.main) if linking.cudnn else "another")
 
 
 def _other_cudnn(item: Unresolved) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from envforge.model.cuda import CudaVersion
 from envforge.verify.check import CannotLook, NotApplicable
-from envforge.verify.facts import HostFacts, MachineFiles, Subject
+from envforge.verify.facts import HostFacts, MachineFiles, PrefixFacts, Subject
+from envforge.verify.torch_version import cuda_of_build
 
 NO_DRIVER = "no NVIDIA driver on this machine"
 NO_GPU = "no usable GPU on this machine"
@@ -20,9 +21,21 @@ def cuda_of(subject: Subject) -> CudaVersion:
     named = torch.cuda if torch else None
     if named is None and subject.probe and subject.probe.torch:
         named = subject.probe.torch.cuda
+    if named is None and torch is None and subject.prefix is not None:
+        named = _cuda_by_record(subject.prefix)
     if named is None:
         raise NotApplicable("no CUDA build is here")
     return CudaVersion.parse(named)
+
+
+def _cuda_by_record(prefix: PrefixFacts) -> str | None:
+    """Of a torch whose files are not there; None: its record names no CUDA."""
+    packages = (*prefix.wheels, *prefix.conda)
+    torch = next((item for item in packages if item.name in {"torch", "pytorch"}), None)
+    if torch is None:
+        return None
+    named = torch.build if torch.manager == "conda" else torch.version.partition("+")[2]
+    return cuda_of_build(named)
 
 
 def wants_gpu(subject: Subject) -> None:

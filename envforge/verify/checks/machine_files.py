@@ -14,6 +14,8 @@ from envforge.verify.facts.machine_files import NVIDIA_MAJOR, PciDevice
 _UNKNOWN: Final = 999
 _NO_PERMISSION: Final = 4
 """NVML_ERROR_NO_PERMISSION."""
+_NOT_LOADED: Final = 9
+"""NVML_ERROR_DRIVER_NOT_LOADED."""
 _TOLD_ELSEWHERE: Final = frozenset({0, 34, 802, 803, 804, *range(805, 811)})
 """cuInit's codes that are no sign of a missing nvidia_uvm."""
 MODULE: Final = (
@@ -49,17 +51,32 @@ def nouveau_holds_gpu(subject: Subject) -> Iterator[Finding]:
     """No other kernel driver than NVIDIA's holds a GPU."""
     host, files = files_of(subject)
     held = _held_by_others(files)
-    if _is_in_use(host, files) or not held:
+    unseen = files.pci is None and host.nvml.init == _NOT_LOADED and _open_driver(files)
+    if _is_in_use(host, files) or not (held or unseen):
         return
-    driver = held[0].driver or "nouveau"
+    driver = (held[0].driver if held else None) or _open_driver(files) or "nouveau"
+    image = "sudo dracut --force" if _is_of_redhat(files) else "sudo update-initramfs -u"
     yield Finding(
-        message=f"the kernel driver {driver} holds {_gpus(held)}, so NVIDIA's cannot",
-        seen=f"{held[0].address}: driver {driver}; {_module(files)}",
+        message=f"the kernel driver {driver} holds"
+        f" {_gpus(held) if held else 'the GPU'}, so NVIDIA's cannot",
+        seen=f"{held[0].address if held else '/proc/modules'}: driver {driver}; {_module(files)}",
         expected="driver nvidia",
         remedy=f"printf 'blacklist {driver}\\noptions {driver} modeset=0\\n'"
-        " | sudo tee /etc/modprobe.d/blacklist-nouveau.conf && sudo update-initramfs -u"
-        " && sudo reboot (Fedora, RHEL: `sudo dracut --force`)",
+        f" | sudo tee /etc/modprobe.d/blacklist-nouveau.conf && {image} && sudo reboot",
     )
+
+
+def _open_driver(files: MachineFiles) -> str:
+    """The kernel's own driver for these boards, if it is what is loaded."""
+    loaded = files.kernel.modules or frozenset()
+    if files.kernel.is_loaded:
+        return ""
+    return next((name for name in ("nouveau", "nova_core") if name in loaded), "")
+
+
+def _is_of_redhat(files: MachineFiles) -> bool:
+    """By the kernel's release, `5.14.0-427.el9.x86_64`."""
+    return any(mark in (files.kernel.release or "") for mark in (".el", ".fc", ".amzn"))
 
 
 def _is_in_use(host: HostFacts, files: MachineFiles) -> bool:
@@ -92,7 +109,9 @@ def secure_boot_unsigned_module(subject: Subject) -> Iterator[Finding]:
     host, files = files_of(subject)
     kernel = files.kernel
     refused = kernel.secure_boot and kernel.built and kernel.kept_out_by is None
-    if not refused or kernel.is_loaded or _is_in_use(host, files) or not files.gpus:
+    if not refused or kernel.is_loaded or _is_in_use(host, files):
+        return
+    if files.pci is not None and not files.gpus:
         return
     how = "signed with a key that is not enrolled" if kernel.signed else "not signed"
     if kernel.signed is None:
@@ -149,17 +168,20 @@ def kernel_module_not_built(subject: Subject) -> Iterator[Finding]:
     """NVIDIA's kernel module was built for the running kernel."""
     host, files = files_of(subject)
     kernel = files.kernel
-    if kernel.is_loaded or kernel.built != () or _is_in_use(host, files) or not files.gpus:
+    if kernel.is_loaded or kernel.built or _is_in_use(host, files) or not files.gpus:
         return
+    if kernel.built is None and host.nvml.init != _NOT_LOADED:
+        return  # which kernel runs is not known, so nobody could look
     parts = _installed_parts(host, files)
     if not parts:
         return  # nobody installed a driver: that is another finding
+    release = kernel.release or "$(uname -r)"
     yield Finding(
-        message=f"the driver is installed, and has no module for the running kernel"
-        f" {kernel.release}",
-        seen=f"no nvidia.ko for {kernel.release}; {parts}",
-        expected=f"nvidia.ko below /lib/modules/{kernel.release}",
-        remedy=_how_to_build(files),
+        message="the driver is installed, and has no module for the running kernel"
+        + (f" {kernel.release}" if kernel.release else ""),
+        seen=f"no nvidia.ko for {release}; {parts}",
+        expected=f"nvidia.ko below /lib/modules/{release}",
+        remedy=_how_to_build(files, release),
     )
 
 
@@ -174,16 +196,17 @@ def _installed_parts(host: HostFacts, files: MachineFiles) -> str:
     return "its source is there" if files.kernel.has_source else ""
 
 
-def _how_to_build(files: MachineFiles) -> str:
+def _how_to_build(files: MachineFiles, release: str) -> str:
     kernel = files.kernel
     other = f"; or start kernel {kernel.built_for[-1]}, which has it" if kernel.built_for else ""
-    if not kernel.has_tree:
+    if kernel.release and not kernel.has_tree:
         return f"sudo reboot: the files of the running kernel are gone, it was updated{other}"
     if kernel.has_source:
-        return f"sudo dkms autoinstall -k {kernel.release} && sudo modprobe nvidia{other}"
+        return f"sudo dkms autoinstall -k {release} && sudo modprobe nvidia{other}"
+    headers = "dnf install kernel-devel" if _is_of_redhat(files) else "apt install linux-headers"
     return (
-        f"sudo apt install linux-headers-{kernel.release} && sudo dkms autoinstall -k"
-        f" {kernel.release}, or the driver's package anew{other}"
+        f"sudo {headers}-{release} && sudo dkms autoinstall -k {release}; if there is no source"
+        f" for dkms, install the driver's package anew{other}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from envforge.model.finding import Finding
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.checks.objects import file_name, linking_of, numbers, prefix_of
+from envforge.verify.checks.objects import file_name, linking_of, numbers, prefix_of, restore
 from envforge.verify.facts import Subject
 
 _TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
@@ -36,7 +36,7 @@ def nvrtc_builtins_missing(subject: Subject) -> Iterator[Finding]:
             message=f"{file_name(item.library)} will look for {item.wanted}, which is not there",
             seen=f"no {item.wanted} beside {item.library}{there}",
             expected=f"{item.wanted} beside {item.library}",
-            remedy=remedies.install(subject),
+            remedy=restore(subject, item.library),
         )
 
 

@@ -155,7 +155,7 @@ def nccl_p2p_hang(subject: Subject) -> Iterator[Finding]:
     host, files = files_of(subject)
     if len(host.usable_gpus) < 2:
         raise NotApplicable("fewer than two GPUs")
-    if files.is_virtual is None:
+    if files.is_virtual is None and not _is_asked_for(files):
         raise CannotLook("nothing tells whether this is a virtual machine")
     if files.is_virtual or _is_linked(host) or _is_told_not_to(host):
         return
@@ -194,6 +194,11 @@ def _is_translated(kind: str | None, files: MachineFiles) -> bool:
         files.kernel.option("iommu.passthrough") == "1"
     ):
         return False
+    return _is_asked_for(files)
+
+
+def _is_asked_for(files: MachineFiles) -> bool:
+    """Whether the kernel's command line turns the IOMMU on."""
     asked = files.kernel.option("intel_iommu", "amd_iommu") or ""
     return "on" in asked.split(",") or "force" in (files.kernel.option("iommu") or "").split(",")
 

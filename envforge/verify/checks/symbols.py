@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from envforge.model.finding import Finding
-from envforge.verify import remedies
 from envforge.verify.check import check
 from envforge.verify.checks.objects import (
     absolute,
@@ -18,6 +17,7 @@ from envforge.verify.checks.objects import (
     linking_of,
     numbers,
     prefix_of,
+    restore,
     was_loaded,
 )
 from envforge.verify.facts import Subject
@@ -32,6 +32,7 @@ _PYTORCH_BUILD: Final = re.compile(r"py\d\.\d+_(cuda|cpu)")
 @check(
     level="static",
     needs=("prefix",),
+    after=("ld-preload-leak",),
     symptom="libcusparse.so.12: undefined symbol: __nvJitLinkAddData_12_1, version"
     " libnvJitLink.so.12",
     why="`import torch` fails",
@@ -48,6 +49,7 @@ def nvjitlink_symbol(subject: Subject) -> Iterator[Finding]:
 @check(
     level="static",
     needs=("prefix",),
+    after=("ld-preload-leak",),
     symptom="libcublas.so.11: undefined symbol: cublasLtGetStatusString, version libcublasLt.so.11",
     why="`import torch` fails, or the first product of matrices",
     source="pytorch/pytorch#88882, pytorch/pytorch#103832, pytorch/pytorch#174320",
@@ -85,7 +87,7 @@ def _symbol_told(subject: Subject, item: MissingSymbol) -> Finding:
         f" {item.library or 'torch'}, which the one that is found does not have",
         seen=f"{place} (found by {_by(item.via)})" if item.via else place,
         expected=f"a {library} of the same release as {who}",
-        remedy=_away_with(subject, item.via),
+        remedy=_away_with(subject, item),
     )
 
 
@@ -112,15 +114,15 @@ def _newer(subject: Subject, item: MissingVersion) -> str:
     ):
         folder = absolute(subject, item.in_prefix).rpartition("/")[0]
         return f"ln -s {file_name(item.in_prefix)} {folder}/{item.library}"
-    if item.library.startswith("libstdc++"):
+    if item.library.startswith("libstdc++") and prefix_of(subject).conda:
         return f"conda install -p {prefix_of(subject).prefix} 'libstdcxx-ng>=12' -c conda-forge"
-    return remedies.install(subject)
+    return restore(subject, item.provider)
 
 
-def _away_with(subject: Subject, via: str | None) -> str:
-    if via in {"LD_LIBRARY_PATH", "LD_PRELOAD"}:
-        return f"unset {via}"
-    return remedies.install(subject)
+def _away_with(subject: Subject, item: MissingSymbol) -> str:
+    if item.via in {"LD_LIBRARY_PATH", "LD_PRELOAD"}:
+        return f"unset {item.via}"
+    return restore(subject, item.provider or item.requester)
 
 
 def _by(via: str | None) -> str:
@@ -215,7 +217,13 @@ def openssl_clash(subject: Subject) -> Iterator[Finding]:
 @check(
     level="static",
     needs=("prefix",),
-    after=("glibc-too-old", "nvjitlink-symbol", "cublaslt-symbol", "cudnn-older-than-built"),
+    after=(
+        "ld-preload-leak",
+        "glibc-too-old",
+        "nvjitlink-symbol",
+        "cublaslt-symbol",
+        "cudnn-older-than-built",
+    ),
     symptom="libX.so: version `Y' not found (required by …)",
     why="what needs that version cannot be imported",
     source="ld.so(8); Linux Standard Base, symbol versioning",
@@ -251,7 +259,7 @@ def _first_of_each(subject: Subject, items: list[MissingVersion]) -> Iterator[Fi
 @check(
     level="static",
     needs=("prefix",),
-    after=("cudnn-older-than-built", "cudnn-sublibrary-mix"),
+    after=("ld-preload-leak", "missing-cuda-lib", "cudnn-older-than-built", "cudnn-sublibrary-mix"),
     symptom="libtorch_cuda.so: undefined symbol: …",
     why="`import torch` fails",
     source="ld.so(8); pytorch/pytorch#119989",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def test_what_comes_after_the_last_sign_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("echo there; exec sleep 60", r"no answer within 0\.3 s"),
+        ("echo nothing; exec sleep 60", r"no answer within 0\.3 s"),
         ("echo here; exec sleep 60", r"no answer within 0\.6 s"),
         ("echo here; exec yes", "more than 1 MiB of output"),
         ("echo here; exec yes >&2", "more than 1 MiB of output"),
@@ -81,13 +80,13 @@ def test_an_interruption_ends_the_program(monkeypatch: pytest.MonkeyPatch, tmp_p
     """It has a session of its own, which no Ctrl-C reaches."""
 
     def interrupted(seconds: float) -> None:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
     text = f"echo $$ > {tmp_path}/pid; exec 1>&- 2>&-; exec sleep 60"
     monkeypatch.setattr("envforge.adapters.untrusted.time.sleep", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(text)
-    monkeypatch.undo()
     pid = int((tmp_path / "pid").read_text())
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
-    assert sys.platform != "win32"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
