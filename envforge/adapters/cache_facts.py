@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from envforge.adapters import package_cache
 from envforge.adapters.files import read_start
+from envforge.formats import json_text
 from envforge.model.lock import LockedPackage
 from envforge.verify.facts import CacheDamage
 
@@ -80,7 +80,7 @@ def _problems(folder: str, *, hashes: bool) -> Iterator[str]:
 
 
 def _manifest(folder: str) -> list[dict[str, Any]]:
-    listed = json.loads(read_start(f"{folder}/info/paths.json"))["paths"]
+    listed = json_text.parse(read_start(f"{folder}/info/paths.json"))["paths"]
     names = (item for item in listed if isinstance(item.get("_path"), str))
     return [item for item in names if not item["_path"].endswith(".pyc")]
 
@@ -114,7 +114,7 @@ def _archive_problems(folder: str) -> Iterator[str]:
     if not present:
         return
     try:
-        record = json.loads(read_start(f"{folder}/info/repodata_record.json"))
+        record = json_text.parse(read_start(f"{folder}/info/repodata_record.json"))
         name, size = str(record.get("fn") or ""), record.get("size")
     except (OSError, ValueError, AttributeError):
         return

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from envforge.formats import json_text
 from envforge.verify.facts import CompanionBuild, CompanionFacts
 
 _VERSION_FILES: Final = ("torchvision", "torchaudio", "torchtext")
@@ -66,7 +66,7 @@ class _Found:
         if text is None:
             return
         try:
-            version = json.loads(text)["version"]
+            version = json_text.parse(text)["version"]
             torch, cuda = version.get("torch"), version.get("cuda")
         except (ValueError, KeyError, TypeError, AttributeError):
             self.unreadable.append(witness)

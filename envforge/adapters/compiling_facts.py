@@ -6,7 +6,6 @@ The searches are those of `triton/backends/nvidia/driver.py`, `triton/runtime/bu
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from typing import Final
 
 from envforge.adapters.ld_cache import read_ld_cache
 from envforge.errors import EnvforgeError
+from envforge.formats import json_text
 from envforge.model.cuda import ComputeCapability
 from envforge.ports import Processes
 from envforge.verify.facts.prefix import PrefixFacts
@@ -139,7 +139,7 @@ def _version_in(path: Path) -> str | None:
 
 def _json_version(text: str) -> str | None:
     try:
-        document = json.loads(text)
+        document = json_text.parse(text)
     except ValueError:
         return None
     if not isinstance(document, dict):

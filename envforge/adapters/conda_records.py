@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from envforge.adapters.files import read_start
 from envforge.errors import InvalidFile
-from envforge.formats import conda_meta, conda_record
+from envforge.formats import conda_meta, conda_record, json_text
 from envforge.formats.conda_record import Library
 from envforge.model.prefix import InstalledPackage
 
@@ -113,7 +113,7 @@ def _whole(data: bytes) -> conda_record.Outline:
     """The same of a record in one line, in three times the time."""
     import json
 
-    fields = json.loads(data)
+    fields = json_text.parse(data)
     listed = json.dumps(_items(fields.pop("files", None))).encode()
     described = fields.pop("paths_data", None)
     paths = json.dumps(_items(described.get("paths") if isinstance(described, dict) else None))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 
 from envforge.adapters.conda_records import LARGE
 from envforge.adapters.files import read_start
+from envforge.formats import json_text
 from envforge.formats.conda_record import Library
 from envforge.verify.facts import Distribution
 
@@ -335,7 +335,7 @@ def _direct_url(text: str) -> tuple[str, bool, str]:
     if not text:
         return "", False, ""
     try:
-        document = json.loads(text)
+        document = json_text.parse(text)
         url = str(document.get("url") or "")
         editable = bool((document.get("dir_info") or {}).get("editable"))
         archive = document.get("archive_info") or {}

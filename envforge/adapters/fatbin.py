@@ -135,7 +135,8 @@ class _Walk:
     def run(self) -> bool:
         """Walk all sections; False: there is none with GPU code."""
         sections = list(self._sections())
-        for start, length in sections:
+        is_bare = not sections and self._is_bare()
+        for start, length in [(0, self.size)] if is_bare else sections:
             end = min(start + length, self.size)
             if end < start + length:
                 self.problem = "the file ends before its GPU code does"
@@ -143,7 +144,14 @@ class _Walk:
                 self._walk(start, end)
             except _EndOfWalk as reason:
                 self.problem = str(reason)
-        return bool(sections)
+        return bool(self.found if is_bare else sections)
+
+    def _is_bare(self) -> bool:
+        """Whether nothing says where code would be: no shared object, or one without sections."""
+        head = self._read(0, _ELF_HEADER.size)
+        if len(head) < _ELF_HEADER.size or head[:6] != b"\x7fELF\x02\x01":
+            return True
+        return _ELF_HEADER.unpack(head)[6] == 0
 
     def code(self, name: str) -> DeviceCode:
         most = max(self.found.values(), default=0)

@@ -51,6 +51,16 @@ def read_text(path: Path) -> str:
         raise unusable(path, error) from error
 
 
+def is_folder(path: Path) -> bool:
+    """Unlike `Path.is_dir`, False where a folder above may not be entered (before Python 3.12)."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: Path) -> bool:
+    """Unlike `Path.exists`, False where a folder above may not be entered (before Python 3.12)."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 _LARGEST: Final = 1 << 28
 _SMALL: Final = 1 << 16
 """Bytes that are had in one call, whatever the file is."""

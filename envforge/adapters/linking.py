@@ -18,6 +18,7 @@ from typing import Final
 from envforge.adapters import missing_symbols, opened_by_name, torch_loading
 from envforge.adapters.elf_files import read_elf
 from envforge.adapters.elf_symbols import exported
+from envforge.adapters.files import is_folder
 from envforge.adapters.loader import Loaded, Loader, MachineFiles, Process
 from envforge.adapters.loader_variables import activated
 from envforge.adapters.not_provided import NotProvided, newest
@@ -80,7 +81,7 @@ def _site(facts: PrefixFacts) -> Path | None:
     if facts.torch is not None:
         return (home / facts.torch.package).parent
     folders = sorted(home.glob("lib*/python3.*/site-packages"))
-    return next((folder for folder in folders if folder.is_dir()), None)
+    return next((folder for folder in folders if is_folder(folder)), None)
 
 
 class _Collector:
@@ -267,9 +268,7 @@ class _Collector:
                 if wanted and not any(here):
                     yield self._objects.shown(path), wanted[0]
 
-    def _plugins_with_cudnn(
-        self, torch: Process, modules: list[str]
-    ) -> Iterator[tuple[str, str]]:
+    def _plugins_with_cudnn(self, torch: Process, modules: list[str]) -> Iterator[tuple[str, str]]:
         """Libraries that their package opens when it is used, linked to another cuDNN."""
         for path in modules:
             elf = self._files.elf(path)
@@ -290,7 +289,7 @@ class _Collector:
                 for folder in ("cuda_nvrtc", f"cu{item.version.partition('.')[0]}"):
                     place = self._objects.site / "nvidia" / folder / "lib"
                     releases[str(place)] = item.version
-        folders = [folder for folder in self._objects.folders if folder.is_dir()]
+        folders = [folder for folder in self._objects.folders if is_folder(folder)]
         return opened_by_name.nvrtc_builtins(torch, folders, releases, self._objects.shown)
 
     def cut_off(self) -> Iterator[DamagedFile]:

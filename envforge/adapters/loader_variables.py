@@ -7,13 +7,13 @@ no script is run.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from envforge.adapters.prefix_objects import names
+from envforge.formats import json_text
 
 _NAMES: Final = ("LD_LIBRARY_PATH", "LD_PRELOAD", "MKL_THREADING_LAYER")
 _ASSIGNMENT: Final = re.compile(
@@ -38,7 +38,7 @@ def activated(prefix: Path, environment: Mapping[str, str]) -> dict[str, str]:
 
 def _stored(prefix: Path) -> dict[str, str]:
     try:
-        stored = json.loads((prefix / "conda-meta" / "state").read_bytes())["env_vars"]
+        stored = json_text.parse((prefix / "conda-meta" / "state").read_bytes())["env_vars"]
         return {str(k): str(v) for k, v in stored.items() if str(k) in _NAMES}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

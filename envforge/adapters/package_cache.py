@@ -9,7 +9,6 @@ costs a check and no more; a test compares with rattler's own answer.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from envforge.formats import json_text
 from envforge.model.lock import LockedPackage
 
 _REVISION_BYTES: Final = 8
@@ -48,7 +48,9 @@ def is_damaged(cache: Path, package: LockedPackage) -> bool:
     Its files are shared with environments, so writing into one of those does this.
     """
     try:
-        listed = json.loads((cache / stem(package) / "info" / "paths.json").read_bytes())["paths"]
+        listed = json_text.parse((cache / stem(package) / "info" / "paths.json").read_bytes())[
+            "paths"
+        ]
         return not all(_is_as_listed(f"{cache / stem(package)}/", item) for item in listed)
     except (OSError, ValueError, KeyError, TypeError):
         return True

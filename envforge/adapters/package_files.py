@@ -8,7 +8,6 @@ What is usual is no difference: compiled modules, caches that post-link scripts 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from envforge.adapters.conda_records import CondaRecords, record_paths
 from envforge.adapters.distributions import Distributions, record_rows
 from envforge.adapters.elf_size import is_cut
 from envforge.adapters.files import read_start
+from envforge.formats import json_text
 from envforge.verify.facts import SharedPath, UnlikeRecorded
 
 _COMPILED: Final = (".pyc", ".pyo")
@@ -273,7 +273,7 @@ def _how(path: str, recorded: int, found: os.stat_result) -> Literal["cut", "con
 
 
 def _of_record(path: str) -> Iterator[_Expected]:
-    document = json.loads(read_start(path))
+    document = json_text.parse(read_start(path))
     described = (document.get("paths_data") or {}).get("paths") or []
     if not described:
         listed: Iterable[Any] = document.get("files") or []

@@ -15,7 +15,7 @@ from envforge.adapters.conda_records import CondaRecords, read_records
 from envforge.adapters.distributions import Distributions, canonical, read_distributions
 from envforge.adapters.elf_size import is_cut
 from envforge.adapters.fatbin import read_code
-from envforge.adapters.files import unusable
+from envforge.adapters.files import is_folder, is_there, unusable
 from envforge.adapters.host_facts import module_names
 from envforge.adapters.interpreter_file import interpreter_problem
 from envforge.adapters.package_facts import Thorough, cached_only, read_package_facts
@@ -55,7 +55,20 @@ def read_prefix(
     try:
         return _read(prefix, state, environment, site=site, thorough=how)
     except OSError as error:
-        raise unusable(prefix, error) from error
+        raise unusable(Path(str(error.filename or prefix)), error) from error
+
+
+def _refuse_shut(prefix: Path) -> None:
+    """Raises OSError for a folder that is there and cannot be listed: it would seem empty."""
+    os.listdir(prefix)  # noqa: PTH208
+    for folder in ("lib", "lib64"):
+        try:
+            names = os.listdir(prefix / folder)  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        for name in names:
+            if name.startswith("python3") and os.path.isdir(prefix / folder / name):  # noqa: PTH112
+                os.listdir(prefix / folder / name)  # noqa: PTH208
 
 
 def _read(
@@ -66,7 +79,7 @@ def _read(
     site: Path | None,
     thorough: Thorough | None,
 ) -> PrefixFacts:
-    os.listdir(prefix)  # noqa: PTH208 - tells whether it may be read
+    _refuse_shut(prefix)
     records, layout = read_records(prefix), layout_of(prefix)
     sites = site_folders(prefix, site, records, layout)
     site = _main(sites)
@@ -129,7 +142,7 @@ def _user_site(site: Path | None, environment: Mapping[str, str]) -> Path | None
     if site is None or not site.parent.name.startswith("python"):
         return None
     folder = Path(base) / "lib" / site.parent.name / "site-packages"
-    return folder if folder.is_dir() else None
+    return folder if is_folder(folder) else None
 
 
 def _user_packages(folder: Path) -> tuple[InstalledPackage, ...]:
@@ -151,12 +164,12 @@ def _user_packages(folder: Path) -> tuple[InstalledPackage, ...]:
 
 def _interpreter(prefix: Path) -> str | None:
     candidates = (prefix / "bin" / "python", prefix / "bin" / "python3", prefix / "python.exe")
-    return next((str(path) for path in candidates if path.exists()), None)
+    return next((str(path) for path in candidates if is_there(path)), None)
 
 
 def _torch(prefix: Path, site: Path, libraries: Mapping[str, str]) -> TorchFiles | None:
     folder = site / "torch"
-    if not folder.is_dir():
+    if not is_folder(folder):
         return None
     package = _below(folder, prefix)
     has_cuda = any(name.startswith("libtorch_cuda") for name in libraries)

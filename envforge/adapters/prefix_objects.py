@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from envforge.adapters.elf_files import ElfFile
+from envforge.adapters.files import is_folder
 from envforge.adapters.loader import MachineFiles
 from envforge.verify.facts import PrefixFacts
 
@@ -54,7 +55,8 @@ class PrefixObjects:
     def bundled_openmp(self) -> list[ElfFile]:
         """Copies of libgomp that wheels bring: in torch/lib, and in `*.libs` folders."""
         places = [self.site / "torch" / "lib", *sorted(self.site.glob("*.libs"))]
-        paths = [path for place in places for path in sorted(place.glob("libgomp*.so*"))]
+        folders = filter(is_folder, places)
+        paths = [path for place in folders for path in sorted(place.glob("libgomp*.so*"))]
         return [elf for path in paths if (elf := self._files.elf(str(path)))]
 
     def modules(self, *, thorough: bool) -> list[str]:
@@ -95,7 +97,7 @@ class PrefixObjects:
             for home in homes
             for name in (series, *(n for n in names(home / "lib") if n.startswith("python3.")))
         )
-        return next((folder for folder in places if folder.is_dir()), None)
+        return next((folder for folder in places if is_folder(folder)), None)
 
     @cached_property
     def usual(self) -> dict[str, str]:

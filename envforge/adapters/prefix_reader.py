@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import unusable
+from envforge.adapters.files import is_folder, unusable
 from envforge.errors import BrokenPrefix, InvalidFile
 from envforge.formats import conda_meta, conda_record, dist_info
 from envforge.model.prefix import (
@@ -201,7 +201,7 @@ def _wheels(
 ) -> Iterator[tuple[InstalledPackage, Path]]:
     """Distributions that no conda package brought, each with its dist-info folder."""
     site = _site_packages(prefix, records)
-    if site is None or not site.is_dir():
+    if site is None or not is_folder(site):
         return
     owned = _owned(records)
     hashes = marker.wheels if marker else {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import unusable
+from envforge.adapters.files import is_folder, unusable
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import BrokenPrefix, InvalidValue
 from envforge.model.prefix import PrefixState
@@ -221,14 +221,14 @@ def _unusual_site(home: Path, program: Path | None) -> Path | None:
     Debian's Python has `dist-packages`, one for the system and one for the administrator's pip;
     a virtual environment may see the packages of the Python that it was made from.
     """
-    usual = [folder for folder in _usual_sites(home) if folder.is_dir()]
-    if any((folder / "torch").is_dir() for folder in usual):
+    usual = [folder for folder in _usual_sites(home) if is_folder(folder)]
+    if any(is_folder(folder / "torch") for folder in usual):
         return None
     others = [*_debian_sites(home, program), *_base_sites(home)]
-    with_torch = next((folder for folder in others if (folder / "torch").is_dir()), None)
+    with_torch = next((folder for folder in others if is_folder(folder / "torch")), None)
     if with_torch is not None or usual:
         return with_torch
-    return next((folder for folder in others if folder.is_dir()), None)
+    return next((folder for folder in others if is_folder(folder)), None)
 
 
 def _usual_sites(home: Path) -> Iterator[Path]:

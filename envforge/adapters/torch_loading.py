@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from envforge.adapters.files import is_folder, is_there
 from envforge.adapters.loader import Process
 
 _PAIR: Final = re.compile(r"""["'](\w+)["']\s*[:,]\s*["'](lib[\w-]+\.so\.\*\[0-9\])["']""")
@@ -58,12 +59,12 @@ def preloading(text: str) -> Preloading:
 def import_torch(process: Process, site: Path, prefix: Path) -> bool:
     """Load what `import torch` loads; False: there is nothing to load."""
     package = site / "torch"
-    if not package.is_dir():
+    if not is_folder(package):
         return False
     before = len(process.loaded)
     rules = preloading(_text(package / "__init__.py"))
     deps = package / "lib" / "libtorch_global_deps.so"
-    if deps.exists():
+    if is_there(deps):
         _open_global(process, deps, rules, site)
     for path in _entries(package, prefix):
         process.open(str(path))

@@ -146,7 +146,7 @@ _IPV6: Final = re.compile(
 )
 _FOUR_PART_VERSION: Final = re.compile(
     r"(?:(?:nvidia-)?(?:lib)?(?:cuda|cudnn|cublas|cufft|cufile|curand|cusolver|cusparse|nccl|nvjit"
-    r"|npp|nvtx|nvidia|cupti|tensorrt|nvshmem|torch)[\w-]*(?:\s+|[=<>~!-]+)|==)\Z",
+    r"|npp|nvtx|nvidia|cupti|tensorrt|nvshmem|torch)[\w-]*(?:\s+(?:is\s+)?|[=<>~!-]+)|==)\Z",
     re.IGNORECASE,
 )
 _URL_HOST: Final = re.compile(r"(?<=://)(<secret>@)?([\w.-]+|\[[^\]\s]*\])(:\d+)?")

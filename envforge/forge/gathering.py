@@ -192,7 +192,7 @@ def _start(workplace: Workplace, found: Found) -> _Start:
         return _Start(found.interpreter, variables)
     try:
         variables = run_environment(found.prefix, variables, workplace.processes)
-    except EnvforgeError as error:  # a package's own script, or a variable no shell can have
+    except (EnvforgeError, OSError) as error:  # a package's script, an unreadable file of conda's
         failure = f"the environment cannot be activated: {error}"
         return _Start(found.interpreter, variables, failure=failure)
     return _Start(found.interpreter, variables)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from envforge.errors import InvalidFile
+from envforge.formats import json_text
 from envforge.model.prefix import InstalledPackage, InstallPlan, InstallRecord
 
 MARKER: Final = "envforge-install"
@@ -98,14 +99,14 @@ def _top_level(data: bytes, key: str) -> Any:
     end = data.find(b"\n", begin + 1)
     value = data[begin : end if end >= 0 else len(data)].partition(b": ")[2].rstrip(b", \r")
     try:
-        return json.loads(value)
+        return json_text.parse(value)
     except ValueError:
         return None
 
 
 def _parse(data: bytes, path: str) -> dict[str, Any]:
     try:
-        fields = json.loads(data)
+        fields = json_text.parse(data)
     except ValueError as error:
         raise _broken(path, f"it is no JSON ({error})") from error
     if not isinstance(fields, dict):
@@ -137,7 +138,7 @@ def render_marker(record: InstallRecord) -> str:
 def parse_marker(text: str) -> InstallRecord:
     """Read our marker; one that cannot be read is taken for an install that did not end."""
     try:
-        document = json.loads(text)
+        document = json_text.parse(text)
         return InstallRecord(
             environment=str(document.get("environment", "")),
             digest=str(document["lock"]),
@@ -184,7 +185,7 @@ def package_variables(text: str | None) -> dict[str, str]:
 
 def _lenient(text: str | None) -> dict[str, Any]:
     try:
-        document = json.loads(text or "{}")
+        document = json_text.parse(text or "{}")
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}

@@ -6,11 +6,12 @@ search for a few bytes costs about what reading them costs.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
+
+from envforge.formats import json_text
 
 _DIST_INFO: Final = re.compile(rb'site-packages/([^"/]+\.dist-info)/METADATA"')
 _LIBRARY_ENTRY: Final = re.compile(
@@ -93,7 +94,7 @@ def outline(data: bytes) -> Outline | None:
     if begin >= 0:
         pieces = [data[:begin], b'\n  "files": 0', *pieces]
     try:
-        fields = json.loads(str(b"".join(pieces), "utf-8"))
+        fields = json_text.parse(str(b"".join(pieces), "utf-8"))
     except ValueError:
         return None
     if not isinstance(fields, dict):
@@ -151,7 +152,7 @@ _SHARED_OBJECT: Final = re.compile(r"\.so[0-9.]*$")
 
 def _entry(text: bytes) -> Library | None:
     try:
-        found = json.loads(text)
+        found = json_text.parse(text)
         path = found["_path"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -6,11 +6,11 @@ Formats: PEP 376 and 427 (RECORD), 566 and 643 (METADATA), 610 (direct_url.json)
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from email.parser import HeaderParser
 
 from envforge.errors import InvalidFile
+from envforge.formats import json_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def read_files(record: str) -> tuple[WheelFile, ...] | None:
 def read_url(text: str | None) -> str:
     """Where a distribution was installed from; empty where an index served it."""
     try:
-        document = json.loads(text or "{}")
+        document = json_text.parse(text or "{}")
     except ValueError:
         return ""
     return str(document.get("url") or "") if isinstance(document, dict) else ""

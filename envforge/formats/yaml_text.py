@@ -79,6 +79,9 @@ def quoted(text: str, quote: str = "'") -> str:
         return '"' + _NEEDS_ESCAPE.sub(lambda char: f"\\U{ord(char[0]):08X}", escaped) + '"'
     return "'" + text.replace("'", "''") + "'"
 
+_LONGEST: Final = 60
+"""Characters of a value that a message repeats."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
@@ -276,6 +279,11 @@ def strings(
     return [(item, text) for item, text in texts if text is not None]
 
 
+def _shortened(value: str) -> str:
+    """For a sentence: another kind of file is one text from its first line to its last."""
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST].rstrip()}…"
+
+
 def described(node: Node) -> str:
     """What a node is, in a sentence: `a list`, `empty`, `the number 1.10`."""
     if node.kind != "scalar":
@@ -283,7 +291,7 @@ def described(node: Node) -> str:
     if node.is_empty:
         return "empty"
     if node.quote or is_string(node.value):
-        return f"the text `{node.value}`"
+        return f"the text `{_shortened(node.value)}`"
     if re.fullmatch(r"[A-Za-z~]+", node.value):
         return f"the YAML value `{node.value}`"
     return f"the number `{node.value}`"

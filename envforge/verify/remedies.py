@@ -12,13 +12,17 @@ from envforge.model.cuda import CPU, CudaVersion
 from envforge.model.machine import Machine
 from envforge.verify.facts import Subject
 
+_ANEW: Final = "make the environment anew, from its lock"
 _SUFFIX: Final = re.compile(r"-torch\d+-(cu\d+|cpu)$")
 
 
 def install(subject: Subject) -> str:
     """Make the prefix as the lock says."""
     if subject.locked is None or subject.folder is None:
-        return "make the environment anew, from its lock"
+        torch = _torch(subject)
+        files = subject.prefix.torch if subject.prefix else None
+        cuda = files.cuda if files else None
+        return f"make the environment anew: {create(subject, torch, cuda)}" if torch else _ANEW
     return f"envforge install {shlex.quote(subject.place or subject.folder)}"
 
 

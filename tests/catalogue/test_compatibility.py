@@ -189,6 +189,7 @@ def test_a_gpu_that_the_build_left_out(
     situation: Situation, gpus: tuple[tuple[str, str, int], ...]
 ) -> None:
     drive(situation, "580.65.06", "13.0", *gpus)
+    situation.env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     give_code(situation, fatbin("sm_75", "sm_80", "sm_90", "compute_90"))
 
     [finding] = situation.names("arch-too-old", level="static").findings

@@ -150,6 +150,47 @@ def test_a_cpu_wheel_on_an_arm_machine(situation: Situation, tmp_path: Path, cla
     assert named(verify_prefix(situation, venv)) == (["aarch64-cpu-wheel"] if claim else [])
 
 
+@covers("cpu-wheel-from-pip", "aarch64-cpu-wheel")
+@pytest.mark.parametrize(
+    ("version", "machine", "wanted"),
+    [
+        ("2.3.1+cpu", "x86_64", "cpu-wheel-from-pip"),
+        ("2.9.0", "aarch64", "aarch64-cpu-wheel"),
+        ("2.9.0", "x86_64", None),
+        ("2.9.0+cu126", "x86_64", None),
+    ],
+)
+def test_a_wheel_of_which_the_metadata_alone_is_there(
+    situation: Situation, tmp_path: Path, version: str, machine: str, wanted: str | None
+) -> None:
+    """Its label, its tag and what it asks for tell which build it was."""
+    venv = forge_venv(tmp_path / "env", python=SERIES)
+    tag = f"cp311-cp311-manylinux_2_28_{machine}"
+    asks = ["nvidia-nccl-cu12==2.27.5"] if version == "2.9.0" and machine == "x86_64" else []
+    forge_wheel(venv, "torch", version, tags=[tag], requires=asks, python=SERIES)
+
+    assert named(verify_prefix(situation, venv)) == ([wanted] if wanted else [])
+
+
+@covers("cpu-build-from-conda-solve")
+@pytest.mark.parametrize("files", [True, False])
+def test_a_cpu_build_by_a_record_without_lists_of_files(situation: Situation, files: bool) -> None:
+    """The dist-info that says `conda` is the package's, whichever files it records."""
+    cpu_torch(situation)
+    (situation.prefix / "conda-meta" / "envforge-install").unlink()
+    [record] = (situation.prefix / "conda-meta").glob("pytorch-*.json")
+    fields = json.loads(record.read_text())
+    names = ("name", "version", "build", "build_number", "depends", "channel", "subdir")
+    record.write_text(json.dumps({name: fields[name] for name in names}, separators=(",", ":")))
+    if not files:
+        for path in situation.site.glob("torch*"):
+            shutil.rmtree(path)
+
+    report = verify_prefix(situation, situation.prefix)
+
+    assert named(report) == ["cpu-build-from-conda-solve"]
+
+
 @covers("rocm-or-xpu-build-on-nvidia")
 @pytest.mark.parametrize("field", ["hip", "xpu"])
 def test_a_build_for_another_makers_gpus(situation: Situation, tmp_path: Path, field: str) -> None:

@@ -379,7 +379,7 @@ def test_what_follows_torch(environment: Path) -> None:
         (site / name).mkdir(exist_ok=True)
         (site / name / "__init__.py").write_text(text + "\n__version__ = '1.2'\n")
 
-    runs = {run.name: run for run in ask(python, timeout=2).imports}
+    runs = {run.name: run for run in ask(python, level="live", timeout=2).imports}
 
     for name in ("peft", "flash_attn", "triton", "accelerate"):
         shutil.rmtree(site / name)

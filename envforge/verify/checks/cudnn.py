@@ -104,10 +104,13 @@ def _cudnn_as_foreseen(subject: Subject) -> Iterator[Finding]:
     if built is None:
         raise CannotLook("nothing says which cuDNN torch was built with")
     if _is_older(load.version, built[0]):
+        wanted = ".".join(
+            built[0].split(".")[:3]
+        )  # the fourth is the package's
         yield Finding(
-            message=f"cuDNN {load.version} would be loaded, and torch was compiled with {built[0]}",
-            seen=f"{load.path}, by {load.via}; {built[0]} by {built[1]}",
-            expected=f"cuDNN {built[0]} or newer, of the same major",
+            message=f"cuDNN {load.version} would be loaded, and torch was compiled with {wanted}",
+            seen=f"{load.path}, by {load.via}; cuDNN {wanted} by {built[1]}",
+            expected=f"cuDNN {wanted} or newer, of the same major",
             remedy=f"unset {load.via}"
             if load.via in {"LD_LIBRARY_PATH", "LD_PRELOAD"}
             else _own_cudnn(subject, f"{prefix.prefix}/{load.path}"),

@@ -19,7 +19,7 @@ from envforge.verify.checks.compatibility import (
     effective_machine,
     without_kernels,
 )
-from envforge.verify.checks.machine import NO_DRIVER, NO_GPU, host_of
+from envforge.verify.checks.machine import NO_DRIVER, NO_GPU, cuda_of, host_of
 from envforge.verify.facts import DeviceCode, Subject
 
 _CUDNN: Final = re.compile(r"cudnn|libcudnn|nvidia-cudnn(-cu\d+)?")
@@ -119,6 +119,7 @@ def _distribution(subject: Subject, package: str) -> str:
 )
 def cudnn_drops_gpu(subject: Subject) -> Iterator[Finding]:
     """The cuDNN here works on GPUs as old as these."""
+    cuda_of(subject)
     version = _cudnn(subject)
     machine = effective_machine(subject)
     if version is None:
@@ -146,8 +147,6 @@ def _with_older_cudnn(subject: Subject, since: str) -> str:
 
 def _cudnn(subject: Subject) -> str | None:
     """What was loaded, else what is installed, else what is locked."""
-    if subject.target is not None and subject.target.cuda is None:
-        raise NotApplicable("a CPU build has no cuDNN")
     run = subject.probe.torch if subject.probe else None
     if run and run.cudnn_loaded:
         return run.cudnn_loaded
@@ -173,7 +172,10 @@ def glibc_too_old(subject: Subject) -> Iterator[Finding]:
     """The machine's C library is as new as the locked packages ask for."""
     if not subject.platform.startswith("linux"):
         raise NotApplicable("only Linux has glibc")
-    have = host_of(subject).glibc
+    host = host_of(subject)
+    have = host.glibc
+    if have is None and host.machine.origin == "described":
+        raise NotApplicable("the description of the machine names no C library")
     if have is None:
         raise CannotLook("the machine's C library does not tell its version")
     asking = list(_asking(subject.locked or ()))

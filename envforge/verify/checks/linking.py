@@ -134,7 +134,9 @@ def cudnn_major_8_vs_9(subject: Subject) -> Iterator[Finding]:
         if distribution(subject, path) in told:
             continue
         told.add(distribution(subject, path))
-        yield _two_majors(subject, path, name, file_name(linking.cudnn.main) if linking.cudnn else "another")
+        yield _two_majors(
+            subject, path, name, file_name(linking.cudnn.main) if linking.cudnn else "another"
+        )
 
 
 def _other_cudnn(item: Unresolved) -> bool:

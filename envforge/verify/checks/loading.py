@@ -27,7 +27,7 @@ _KEY: Final = re.compile(r"(.+?\.so(?:\.\d+)?)(?:\.|$)")
     " variable or a file that runs at start-up.",
     fix="Install the environment anew; try `python -I -S` to leave variables and start-up files"
     " out.",
-    after=("illegal-instruction",),
+    after=("python-missing", "illegal-instruction"),
 )
 def python_does_not_start(subject: Subject) -> Iterator[Finding]:
     """The environment's interpreter starts and runs a script."""

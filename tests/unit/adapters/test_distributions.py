@@ -128,9 +128,18 @@ def test_installers_that_keep_no_record(site: Path, installer: str) -> None:
     folder = add_wheel(site.parents[2], "a", "1", installer=installer)
     (folder / "RECORD").unlink()
     assert read(site).broken == []
-    (folder / "INSTALLER").unlink()
+    (folder / "INSTALLER").write_text("pip\n")
     assert read(site).broken == ["a-1.dist-info: has no RECORD"]
     assert read(site, of_a_system=True).broken == []
+
+
+def test_nobody_says_that_there_was_a_record(site: Path) -> None:
+    folder = add_wheel(site.parents[2], "a", "1")
+    (folder / "INSTALLER").unlink()
+    (folder / "RECORD").write_text("")
+    assert read(site).broken == []
+    (folder / "RECORD").unlink()
+    assert read(site).broken == []
 
 
 def test_what_is_broken_is_named(site: Path) -> None:

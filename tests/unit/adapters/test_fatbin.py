@@ -101,6 +101,13 @@ def test_a_truncated_file_is_marked(tmp_path: Path) -> None:
     assert code_of(tmp_path / "b.so", bytes(longer)).problem
 
 
+@pytest.mark.parametrize("before", [b"", b"\x7fELF", elf(b"")[:40] + bytes(88)])
+def test_code_in_a_file_without_sections(before: bytes, tmp_path: Path) -> None:
+    """As `strip` can leave them, and as `nvcc -fatbin` writes them."""
+    found = code_of(tmp_path / "a.so", before + fatbin("sm_80", "compute_80"))
+    assert found.architectures == ("sm_80", "compute_80")
+
+
 def test_a_hostile_file_ends_soon(tmp_path: Path) -> None:
     """A million empty entries, a gap without end, a container that says it is empty."""
     begin = time.perf_counter()

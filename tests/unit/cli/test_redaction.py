@@ -87,6 +87,7 @@ def test_private_things_go(text: str, expected: str) -> None:
         "driver 535.104.05, runs CUDA 12.2 natively",
         "NVIDIA H100 80GB HBM3 (9.0), 80 GiB: kernel and matmul right",
         "libcublas 12.6.4.1 and nvidia-cudnn-cu12==9.10.2.21, libcurand-10.3.7.77-h0_0",
+        "torch requires nvidia-cudnn-cu12==9.10.2.21, and nvidia-cudnn-cu12 is 9.0.0.70",
         "torch 2.7.1+cu126, cuDNN 9.10.2, NCCL 2.26.5, sm_90 compute_90",
         "at::ones c10::Error std::bad_alloc undefined symbol: _ZN3c105ErrorC2Ev",
         "0000:17:00.0 at 10:57:32",

@@ -273,7 +273,7 @@ def test_commands_name_the_project_of_the_folder() -> None:
     assert remedies.project(subject(folder=None, name="/some/prefix")) == "PROJECT"
     lock = "envs/asr-torch21-cu121/conda-lock.yml"
     assert remedies.project(subject(folder=None, name=lock)) == "asr"
-    assert remedies.install(subject(folder=None)).startswith("make the environment")
+    assert remedies.install(subject(folder=None)).startswith("make the environment anew: envforge")
     line = remedies.create(subject(), "2.0.1+cu118", None)
     assert line == "envforge create nlp-bert --torch 2.0.1 --cuda cpu"
     assert remedies.create(subject(), "2.0.1", CudaVersion(11, 7)).endswith("--cuda 11.7")

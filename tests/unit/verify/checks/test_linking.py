@@ -131,7 +131,11 @@ def test_a_cuda_library_that_is_not_found(item: Unresolved, seen: str, remedy: s
         ("12.6", "libcublas.so.12", "pip install nvidia-cublas-cu12"),
         ("13.0", "libcublas.so.13", "pip install nvidia-cublas"),
         ("13.0", "libcudnn.so.9", "pip install nvidia-cudnn-cu13"),
-        ("13.0", "libtorch_nvshmem.so", "make the environment anew, from its lock"),
+        (
+            "13.0",
+            "libtorch_nvshmem.so",
+            "make the environment anew: envforge create nlp-bert --torch 2.0.1 --cuda 13.0",
+        ),
     ],
 )
 def test_without_a_lock_the_wheel_is_named(cuda: str, name: str, remedy: str) -> None:
