@@ -151,7 +151,7 @@ class _Walk:
         head = self._read(0, _ELF_HEADER.size)
         if len(head) < _ELF_HEADER.size or head[:6] != b"\x7fELF\x02\x01":
             return True
-        return _ELF_HEADER.unpack(head)[6] == 0
+        return bool(_ELF_HEADER.unpack(head)[6] == 0)
 
     def code(self, name: str) -> DeviceCode:
         most = max(self.found.values(), default=0)

@@ -147,7 +147,12 @@ class _Collector:
                 self._objects.prefix, MACHINES.get(self._loader.machine, "")
             ),
             openmp=openmp_runtimes(
-                torch, of_torch, map(self._with_package, paths), self._environment, shown
+                torch,
+                of_torch,
+                map(self._with_package, paths),
+                self._objects.carried_openmp,
+                environment=self._environment,
+                shown=shown,
             ),
             bundled_openmp=tuple(shown(item.path) for item in self._objects.bundled_openmp),
             executable_stack=tuple(

@@ -19,6 +19,8 @@ def openmp_runtimes(
     torch: Process,
     of_torch: Iterable[Loaded],
     modules: Iterable[tuple[str, str]],
+    carried: Iterable[tuple[str, str]],
+    *,
     environment: Mapping[str, str],
     shown: Callable[[str], str],
 ) -> tuple[OpenMp, ...]:
@@ -28,6 +30,7 @@ def openmp_runtimes(
         torch: a process that has imported torch.
         of_torch: what that import loaded.
         modules: package and path of extension modules.
+        carried: package and path of runtimes that a package brings to load them itself.
         environment: for `MKL_THREADING_LAYER`.
         shown: how paths are spelt.
     """
@@ -40,6 +43,10 @@ def openmp_runtimes(
             process.open(path)
             _open_mkl_threading(process, environment)
             _note(process, process.loaded[before:], package, reached)
+    for package, path in carried:
+        if process.loader.files.elf(path):
+            requesters = reached.setdefault(process.loader.files.real(path), [])
+            requesters += [package] if package not in requesters else []
     return tuple(
         OpenMp(
             path=shown(real),

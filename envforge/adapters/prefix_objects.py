@@ -17,6 +17,7 @@ from envforge.verify.facts import PrefixFacts
 _STANDARD: Final = re.compile(r"(_ssl|_hashlib|_ctypes|_sqlite3|_lzma|_bz2|zlib)\.")
 """Modules of the standard library that stand on libraries of others."""
 _ALWAYS: Final = ("numpy/core", "numpy/_core", "numpy/linalg")
+_LLVM_OPENMP: Final = re.compile(r"lib(iomp5|omp)(-[\w.]+)?\.so")
 _SKIPPED: Final = frozenset({"__pycache__", "tests", "test", "nvidia"})
 _DEEPEST: Final = 12
 _MOST: Final = 5_000
@@ -58,6 +59,22 @@ class PrefixObjects:
         folders = filter(is_folder, places)
         paths = [path for place in folders for path in sorted(place.glob("libgomp*.so*"))]
         return [elf for path in paths if (elf := self._files.elf(str(path)))]
+
+    @cached_property
+    def carried_openmp(self) -> list[tuple[str, str]]:
+        """Runtimes of the LLVM family that packages carry to load them: package and path.
+
+        `lib/libiomp5.so` of a conda environment is MKL's; it counts beside one that torch carries.
+        """
+        places = [("torch", self.site / "torch" / "lib"), ("numpy", self.site / "numpy.libs")]
+        if any(_LLVM_OPENMP.match(name) for name in names(places[0][1])):
+            places.append(("mkl", self.prefix / "lib"))
+        return [
+            (package, f"{folder}/{name}")
+            for package, folder in places
+            for name in sorted(names(folder))
+            if _LLVM_OPENMP.match(name)
+        ]
 
     def modules(self, *, thorough: bool) -> list[str]:
         """Extension modules: all of them, or those at the top of a package."""

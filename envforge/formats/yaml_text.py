@@ -79,6 +79,7 @@ def quoted(text: str, quote: str = "'") -> str:
         return '"' + _NEEDS_ESCAPE.sub(lambda char: f"\\U{ord(char[0]):08X}", escaped) + '"'
     return "'" + text.replace("'", "''") + "'"
 
+
 _LONGEST: Final = 60
 """Characters of a value that a message repeats."""
 

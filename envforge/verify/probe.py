@@ -937,6 +937,9 @@ def torch_facts(emit):
     begun = time.monotonic()
     try:
         import torch
+
+        if not hasattr(torch, "version"):
+            import torch.version
     finally:
         emit("libraries", shared_objects())
     emit("seconds", round(time.monotonic() - begun, 3))
@@ -946,7 +949,7 @@ def torch_facts(emit):
     emit("hip", getattr(torch.version, "hip", None))
     emit("git", getattr(torch.version, "git_version", None))
     emit("architectures", architectures(torch))
-    emit("version", str(torch.__version__))
+    emit("version", str(getattr(torch, "__version__", None) or torch.version.__version__))
     emit("stage", "hand a tensor to numpy")
     emit("numpy", numpy_facts(torch))
     emit("modules", module_files())
@@ -985,6 +988,8 @@ def numpy_facts(torch):
     except Exception as error:
         return {"error": described(error)}
     found = {"version": getattr(numpy, "__version__", None), "file": numpy.__file__}
+    if not hasattr(torch, "zeros"):
+        return found
     try:
         array = torch.zeros(1).numpy()
         found["bridge"] = float(array[0]) == 0.0 and float(torch.from_numpy(array)[0]) == 0.0
@@ -1038,13 +1043,13 @@ def module_facts(emit, name):
 
 def architectures(torch):
     """`sm_80 … compute_90`, which needs no GPU; get_arch_list() is empty without one."""
-    ask = getattr(torch._C, "_cuda_getArchFlags", None)
+    ask = getattr(getattr(torch, "_C", None), "_cuda_getArchFlags", None)
     flags = ask() if ask is not None else None
     return flags.split() if flags else []
 
 
 def cudnn_facts(emit, torch):
-    bound = getattr(torch._C, "_cudnn", None)
+    bound = getattr(getattr(torch, "_C", None), "_cudnn", None)
     for key, name in (
         ("cudnn_compiled", "getCompileVersion"),
         ("cudnn_loaded", "getRuntimeVersion"),
@@ -1052,6 +1057,8 @@ def cudnn_facts(emit, torch):
         ask = getattr(bound, name, None)
         if ask is not None:
             emit(key, dotted(ask()))
+    if not hasattr(torch, "backends"):
+        return
     try:
         emit("cudnn", torch.backends.cudnn.version())
     except RuntimeError as error:  # compiled against another than the one found
@@ -1080,6 +1087,8 @@ def availability(emit, torch):
     """is_available() is no verdict: it is kept beside what a kernel does."""
     import warnings
 
+    if not hasattr(torch, "cuda"):
+        return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         emit("available", bool(torch.cuda.is_available()))
@@ -1343,7 +1352,10 @@ def fp8_matmul(torch, device, dtype):
 def plain_arithmetic(torch, in_tf32=False):
     """fp32 is fp32, and sums of fp16 and bf16 are kept in fp32 throughout."""
     allow_tf32(torch, in_tf32)
-    for name in ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"):
+    for name in (
+        "allow_fp16_reduced_precision_reduction",
+        "allow_bf16_reduced_precision_reduction",
+    ):
         try:
             setattr(torch.backends.cuda.matmul, name, False)
         except Exception:  # AssertionError, AttributeError: an older torch has no such switch

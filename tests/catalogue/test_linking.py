@@ -136,6 +136,16 @@ def test_a_preloaded_cudnn(situation: Situation, tmp_path: Path, level: str) -> 
     situation.names("ld-preload-leak", level=level)
 
 
+def test_a_preloaded_cudnn_that_lacks_what_torch_wants(
+    situation: Situation, tmp_path: Path
+) -> None:
+    """What it breaks besides is no finding of its own."""
+    hack = library(tmp_path, "libcudnn.so.9", "int other;", versions=CUDNN)
+    situation.env["LD_PRELOAD"] = str(hack)
+
+    situation.names("ld-preload-leak", level="static")
+
+
 def test_a_preloaded_library_of_another_kind(situation: Situation, tmp_path: Path) -> None:
     """An allocator, or a file that is not there, replaces nothing."""
     allocator = library(tmp_path, "libjemalloc.so.2", "int mallctl_of_ours;")
@@ -197,6 +207,15 @@ def test_a_sublibrary_that_is_nowhere(situation: Situation) -> None:
     situation.names("cudnn-sublibrary-mix", level="static")
 
 
+def test_the_link_of_cudnn_is_gone(situation: Situation) -> None:
+    """Its file is there, under a name that nobody asks for: of the same major."""
+    lib = situation.prefix / "lib"
+    (lib / "libcudnn.so.9").rename(lib / "libcudnn.so.9.10.2")
+    forget(situation, "libcudnn", "libcudnn.so.9")
+
+    situation.names("missing-cuda-lib", level="static")
+
+
 @covers("cudnn-major-8-vs-9")
 def test_an_extension_wants_cudnn_8(situation: Situation, tmp_path: Path) -> None:
     """By DT_NEEDED."""
@@ -208,6 +227,24 @@ def test_an_extension_wants_cudnn_8(situation: Situation, tmp_path: Path) -> Non
     report = situation.names("cudnn-major-8-vs-9", level="import")
 
     assert "fastasr" in report.findings[0].message
+
+
+@pytest.mark.parametrize("has_both", [False, True])
+def test_an_engine_that_its_package_opens_wants_cudnn_8(
+    situation: Situation, tmp_path: Path, has_both: bool
+) -> None:
+    """A plug-in is no module; one of two builds that are chosen from harms nobody."""
+    eight = library(tmp_path, "libcudnn.so.8", "int cudnn8;")
+    names = ["libengine_cuda11.so", "libengine_cuda12.so"] if has_both else ["libengine.so"]
+    paths = [
+        library(situation.site / "asr" / "lib", name, "int run;", needed=[eight]) for name in names
+    ]
+    situation.add_wheel("asr", "1.0", files={f"asr/lib/{path.name}": path for path in paths})
+
+    if has_both:
+        situation.is_healthy(level="import")
+    else:
+        situation.names("cudnn-major-8-vs-9", level="import")
 
 
 @pytest.mark.parametrize(
@@ -295,6 +332,25 @@ def test_mkl_without_the_profilers_symbol(situation: Situation) -> None:
     situation.add_package("mkl", "2024.2.0", files={"lib/libmkl_intel_lp64.so.2": mkl})
 
     situation.names("mkl-ijit", level="import")
+
+
+@covers("mkl-ijit")
+@pytest.mark.parametrize(
+    ("torch", "mkl", "broken"),
+    [("2.1.0", "2024.1.0", True), ("2.1.0", "2024.0.0", False), ("2.3.0", "2024.1.0", False)],
+)
+def test_mkl_by_records(situation: Situation, torch: str, mkl: str, broken: bool) -> None:
+    """A build of the pytorch channel, whose library here does not tell what it takes from MKL."""
+    (situation.prefix / "conda-meta/envforge-install").unlink()
+    [record] = (situation.prefix / "conda-meta").glob("pytorch-*.json")
+    fields = json.loads(record.read_text())
+    fields |= {"version": torch, "build": "py3.11_cuda12.6_cudnn9.10.2_0", "channel": "pytorch"}
+    record.write_text(json.dumps(fields))
+    situation.add_package("mkl", mkl)
+
+    [report] = situation.forge().verify(prefix=situation.prefix, level="static")
+
+    assert [item.check for item in report.findings] == (["mkl-ijit"] if broken else [])
 
 
 def test_mkl_with_the_profilers_symbol(situation: Situation) -> None:
@@ -540,6 +596,22 @@ def test_a_cuda_library_in_another_place(situation: Situation) -> None:
     assert "LD_LIBRARY_PATH" in report.findings[0].remedy
 
 
+def test_many_libraries_in_another_place_are_one_finding(situation: Situation) -> None:
+    """And one command that helps all of them."""
+    lib = situation.prefix / "lib"
+    target = situation.prefix / "lib64" / next(lib.glob("python3.*")).name / "site-packages/nvidia"
+    moved = {"cuda_runtime": "libcudart.so.12", "nccl": "libnccl.so.2"}
+    for (folder, name), package in zip(moved.items(), ("cuda-cudart", "nccl"), strict=True):
+        (target / folder / "lib").mkdir(parents=True)
+        (lib / name).rename(target / folder / "lib" / name)
+        forget(situation, package, name)
+
+    [finding] = situation.names("missing-cuda-lib", level="static").findings
+
+    assert "1 more" in finding.message
+    assert all(f"/{folder}/lib" in finding.remedy for folder in moved)
+
+
 def test_an_extension_for_another_cuda(situation: Situation, tmp_path: Path) -> None:
     """Linked with CUDA 11's runtime beside torch for CUDA 12."""
     eleven = library(tmp_path, "libcudart.so.11.0", "int cudart11;")
@@ -652,6 +724,16 @@ def test_two_runtimes_that_refuse_each_other(situation: Situation) -> None:
     lib = situation.prefix / "lib"
     torch_with(situation, library(lib, "libomp.so.5", "int llvm_omp;"))
     numpy_with(situation, library(lib, "libiomp5.so", "int intel_omp;"))
+
+    situation.names("two-openmp-runtimes", level="static")
+
+
+@covers("two-openmp-runtimes")
+def test_two_runtimes_that_nothing_is_linked_with(situation: Situation) -> None:
+    """torch carries one to open it by name, and MKL its own."""
+    library(situation.site / "torch/lib", "libomp.so", "int llvm_omp;")
+    situation.is_healthy(level="static")
+    library(situation.prefix / "lib", "libiomp5.so", "int intel_omp;")
 
     situation.names("two-openmp-runtimes", level="static")
 
@@ -812,15 +894,16 @@ def test_an_extension_that_names_no_library(situation: Situation) -> None:
 
 
 @covers("flash-attn-abi")
-def test_flash_attn_for_another_torch(situation: Situation) -> None:
-    """Its module lies at the top of site-packages."""
+@pytest.mark.parametrize("linked", [True, False])
+def test_flash_attn_for_another_torch(situation: Situation, linked: bool) -> None:
+    """Its module lies at the top of site-packages, and may not name torch's libraries."""
     name = f"flash_attn_2_cuda.cpython-{tag()}.so"
     symbol = "_ZN3c105ErrorC2ENS_14SourceLocationENSt7__cxx1112basic_stringIcE"
     path = library(
         situation.site,
         name,
         f"int {symbol}(void);\nint PyInit_flash_attn_2_cuda(void) {{ return {symbol}(); }}",
-        needed=[situation.prefix / "lib" / "libc10.so"],
+        needed=[situation.prefix / "lib" / "libc10.so"] if linked else [],
     )
     situation.add_wheel("flash-attn", "2.6.3", files={name: path})
 

@@ -122,6 +122,14 @@ def test_nouveau_took_the_gpu(situation: Situation, holder: str) -> None:
     situation.names("nouveau-holds-gpu", **STATIC)
 
 
+def test_nouveau_where_no_bus_is_in_sight(situation: Situation) -> None:
+    unload(situation)
+    situation.write("proc/modules", "nouveau 2334720 1 - Live 0x0\n")
+    situation.remove("sys/bus/pci/devices")
+
+    situation.names("nouveau-holds-gpu", **STATIC)
+
+
 def test_a_display_card_on_nouveau_beside_a_gpu_that_works(situation: Situation) -> None:
     for name, text in (("vendor", "0x10de"), ("device", "0x1287"), ("class", "0x030000")):
         situation.write(f"sys/bus/pci/devices/0000:01:00.0/{name}", f"{text}\n")
@@ -139,6 +147,14 @@ def test_secure_boot_refuses_the_module(situation: Situation) -> None:
     [finding] = situation.names("secure-boot-unsigned-module", **STATIC).findings
 
     assert "is rejected" in finding.seen
+
+
+def test_secure_boot_where_no_bus_is_in_sight(situation: Situation) -> None:
+    unload(situation)
+    situation.write(SECURE_BOOT, b"\x06\0\0\0\x01")
+    situation.remove("sys/bus/pci/devices")
+
+    situation.names("secure-boot-unsigned-module", **STATIC)
 
 
 def test_secure_boot_with_a_module_that_loads(situation: Situation) -> None:
@@ -603,6 +619,15 @@ def test_an_iommu_between_gpus(situation: Situation, iommu: str | None) -> None:
     [finding] = situation.names("nccl-p2p-hang", **STATIC).findings
 
     assert finding.severity == "warning"
+
+
+def test_an_iommu_that_was_asked_for_by_name(situation: Situation) -> None:
+    """Nothing tells whether the machine is a virtual one."""
+    two_gpus(situation, "DMA")
+    situation.write("proc/cmdline", "root=/dev/sda1 amd_iommu=on\n")
+    situation.remove("proc/cpuinfo")
+
+    situation.names("nccl-p2p-hang", **STATIC)
 
 
 @pytest.mark.parametrize("case", ["identity", "pt", "virtual", "variable"])

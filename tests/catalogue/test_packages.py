@@ -585,7 +585,7 @@ def test_an_environment_that_was_renamed(situation: Situation) -> None:
     add_script(situation.prefix, "torchrun", situation.base / "old")
     add_script(situation.prefix, "pip", situation.base / "old")
     report = situation.names("moved-env-broken-shebang")
-    assert f"mv {situation.prefix} {situation.base}/old" in report.findings[0].remedy
+    assert f"mv -T {situation.prefix} {situation.base}/old" in report.findings[0].remedy
 
 
 @covers("moved-env-broken-shebang")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
@@ -43,6 +45,28 @@ def test_a_whole_prefix(forged: Path) -> None:
     assert facts.libraries["libtorch_cpu.so"] == f"{SITE}/torch/lib"
     assert "torch" in facts.modules
     assert facts.damaged == ()
+
+
+def test_a_shut_folder_is_no_empty_one(forged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the system is asked to say no in its place."""
+    shut = forged / "lib" / Path(SITE).parts[1]
+    listing = os.listdir
+
+    def listed(path: str | Path) -> list[str]:
+        if Path(path) == shut:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "listdir", listed)
+
+    with pytest.raises(FileNotUsable, match=shut.name):
+        read(forged)
+
+
+def test_records_nested_without_end(forged: Path) -> None:
+    (forged / "conda-meta" / "deep-1-0.json").write_text("[" * 200_000)
+
+    assert any("deep-1-0" in line for line in read(forged).broken_metadata)
 
 
 def test_records_that_cannot_be_read_are_named(forged: Path) -> None:

@@ -15,6 +15,7 @@ from envforge.verify import remedies, requirements
 from envforge.verify.check import CannotLook, NotApplicable, check
 from envforge.verify.facts import CompanionBuild, PrefixFacts, Subject
 from envforge.verify.requirements import Unmet
+from envforge.verify.torch_version import cuda_of_build
 
 _DOMAINS: Final = ("torchvision", "torchaudio", "torchtext")
 _HUGGING_FACE: Final = frozenset(
@@ -23,6 +24,7 @@ _HUGGING_FACE: Final = frozenset(
     | {"trl"}
 )
 _TRITONS: Final = ("triton", "pytorch-triton", "triton-nightly", "pytorch-triton-rocm")
+_CPU_LABEL: Final = re.compile(r"(^|_)cpu(_|$)")
 _CUDNN: Final = re.compile(r"nvidia-cudnn(-cu\d+)?")
 _PEFT, _ACCELERATE = "0.15", "0.32"
 _HELD_ELSEWHERE: Final = frozenset({"mkl", "numpy"})
@@ -75,7 +77,8 @@ def numpy2_abi(subject: Subject) -> Iterator[Finding]:
 def torchvision_cuda_major(subject: Subject) -> Iterator[Finding]:
     """Torch and its domain libraries were compiled for one CUDA."""
     torch = _torch_cuda(subject)
-    witnesses = {item.package: item for item in (*_builds_of_conda(subject), *_builds(subject))}
+    told = (*_builds_of_conda(subject), *_builds_of_wheels(subject), *_builds(subject))
+    witnesses = {item.package: item for item in told}
     for name in _DOMAINS:
         build = witnesses.get(name)
         if build is None:
@@ -424,6 +427,18 @@ def _builds_of_conda(subject: Subject) -> Iterator[CompanionBuild]:
                 yield CompanionBuild(package=item.name, witness=witness, is_cpu=True)
 
 
+def _builds_of_wheels(subject: Subject) -> Iterator[CompanionBuild]:
+    """Labels of the wheels of torch's own indexes: `0.16.0+cu118`."""
+    for item in _prefix(subject).packages.distributions:
+        if item.name in _DOMAINS:
+            label = item.version.partition("+")[2]
+            witness = f"wheel {item.name} {item.version}"
+            if cuda := cuda_of_build(label):
+                yield CompanionBuild(package=item.name, witness=witness, cuda=cuda)
+            elif label == "cpu":
+                yield CompanionBuild(package=item.name, witness=witness, is_cpu=True)
+
+
 def _version(prefix: PrefixFacts, name: str) -> str | None:
     """What Python would import: a wheel's version before that of a conda package of the name."""
     wheel = next(
@@ -433,16 +448,31 @@ def _version(prefix: PrefixFacts, name: str) -> str | None:
 
 
 def _torch_version(prefix: PrefixFacts) -> str | None:
-    version = prefix.torch.version if prefix.torch else None
+    version = prefix.torch.version if prefix.torch else _recorded_torch(prefix)[0]
     return version.partition("+")[0] if version else None
+
+
+def _recorded_torch(prefix: PrefixFacts) -> tuple[str | None, str]:
+    """Version, and the label or build that names an accelerator, of a torch by its record."""
+    if (version := _version(prefix, "torch")) is not None:
+        return version, version.partition("+")[2]
+    conda = next((item for item in prefix.conda if item.name == "pytorch"), None)
+    return (conda.version, conda.build) if conda else (None, "")
 
 
 def _torch_cuda(subject: Subject) -> CudaVersion | None:
     """The CUDA of the torch that is installed; None: a CPU build."""
     torch = _prefix(subject).torch
-    if torch is None or torch.version is None:
+    if torch is not None and torch.version is not None:
+        return CudaVersion.parse(torch.cuda) if torch.cuda else None
+    version, label = _recorded_torch(_prefix(subject))
+    if version is None or torch is not None:
         raise NotApplicable("torch is not installed")
-    return CudaVersion.parse(torch.cuda) if torch.cuda else None
+    if cuda := cuda_of_build(label):
+        return CudaVersion.parse(cuda)
+    if not _CPU_LABEL.search(label):
+        raise NotApplicable("torch's files are not there, and its record names no CUDA")
+    return None
 
 
 def _pairs(subject: Subject) -> Iterator[BadPair]:
@@ -452,9 +482,13 @@ def _pairs(subject: Subject) -> Iterator[BadPair]:
     if torch is None:
         return
     python = requirements.python_of(prefix)
+    try:
+        cuda = _torch_cuda(subject)
+    except NotApplicable:  # only its metadata is there; such pairs hold for every accelerator
+        cuda = None
     rows = bad_pairs.matching(
         torch,
-        _torch_cuda(subject),
+        cuda,
         _source(prefix),
         ".".join(python.split(".")[:2]) if python else None,
         (subject.platform,),

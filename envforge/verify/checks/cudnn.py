@@ -104,9 +104,7 @@ def _cudnn_as_foreseen(subject: Subject) -> Iterator[Finding]:
     if built is None:
         raise CannotLook("nothing says which cuDNN torch was built with")
     if _is_older(load.version, built[0]):
-        wanted = ".".join(
-            built[0].split(".")[:3]
-        )  # the fourth is the package's
+        wanted = ".".join(built[0].split(".")[:3])  # the fourth is the package's
         yield Finding(
             message=f"cuDNN {load.version} would be loaded, and torch was compiled with {wanted}",
             seen=f"{load.path}, by {load.via}; cuDNN {wanted} by {built[1]}",

@@ -145,6 +145,8 @@ def numpy_bridge_fails(subject: Subject) -> Iterator[Finding]:
     if numpy.bridge:
         return
     said = [item for item in torch.import_warnings if "numpy" in item.lower()]
+    if numpy.bridge is None and not numpy.error and not said:
+        raise CannotLook("this torch was not asked for an array")
     words = numpy.error or (said[0] if said else "an array that came back changed")
     broken = numpy.version is None
     yield Finding(

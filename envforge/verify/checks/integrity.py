@@ -249,9 +249,9 @@ def _restore_place(subject: Subject, old: str, *, gone: bool, is_back: bool) -> 
     movable = gone and not is_back
     if subject.locked is not None and subject.folder is not None:
         again = f"rm -r {here} && {remedies.install(subject)} --prefix {here}"
-        return f"mv {here} {there}, or make it anew: {again}" if movable else again
+        return f"mv -T {here} {there}, or make it anew: {again}" if movable else again
     if movable:
-        return f"mv {here} {there}"
+        return f"mv -T {here} {there}"
     if prefix.packages.layout == "conda" and not is_back:
         return f"rm -r {here} && conda create --clone {there} --prefix {here}"
     python = f"{here}/bin/python"

@@ -6,6 +6,7 @@ Where the probe has really loaded a file, that counts and not what was foreseen 
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Final
@@ -100,7 +101,8 @@ def _path_to(subject: Subject, items: list[Unresolved]) -> str:
 def _bring(subject: Subject, item: Unresolved) -> str:
     if not item.of_torch:
         return reinstall(subject, item.requester)
-    if subject.locked is not None and subject.folder is not None:
+    by_conda = any(i.name in {"pytorch", "libtorch"} for i in prefix_of(subject).conda)
+    if by_conda or (subject.locked is not None and subject.folder is not None):
         return remedies.install(subject)
     wheel = _PACKAGES.get(item.name.partition(".so")[0])
     torch = prefix_of(subject).torch
@@ -140,7 +142,8 @@ def cudnn_major_8_vs_9(subject: Subject) -> Iterator[Finding]:
 
 
 def _other_cudnn(item: Unresolved) -> bool:
-    return item.name.startswith("libcudnn") and bool(item.others)
+    same = re.compile(rf"{re.escape(item.name)}(\.|$)")  # libcudnn.so.8.9.2 without its link
+    return item.name.startswith("libcudnn") and any(not same.match(n) for n in item.others)
 
 
 def _two_majors(subject: Subject, path: str, wanted: str, have: str) -> Finding:

@@ -158,12 +158,12 @@ def mkl_ijit(subject: Subject) -> Iterator[Finding]:
             expected="mkl older than 2024.1",
             remedy=_with_older_mkl(subject),
         )
-    elif found is None and not linking.cpu_library_read and mkl and _is_too_new(mkl):
+    elif found is None and mkl and _is_too_new(mkl) and not _is_imported(subject):
         yield from _by_records(subject, mkl)
 
 
 def _by_records(subject: Subject, mkl: str) -> Iterator[Finding]:
-    """Where torch's library cannot be read its build speaks."""
+    """Where torch's library does not tell, its build speaks: all of that channel do it."""
     torch = next((item for item in prefix_of(subject).conda if item.name == "pytorch"), None)
     if torch and _PYTORCH_BUILD.match(torch.build) and numbers(torch.version) < [2, 3]:
         yield Finding(
@@ -173,6 +173,10 @@ def _by_records(subject: Subject, mkl: str) -> Iterator[Finding]:
             expected="mkl older than 2024.1",
             remedy=_with_older_mkl(subject),
         )
+
+
+def _is_imported(subject: Subject) -> bool:
+    return bool(subject.probe and subject.probe.torch and subject.probe.torch.version)
 
 
 def _is_too_new(mkl: str) -> bool:

@@ -101,7 +101,14 @@ def test_a_cuda_that_the_tables_skip_runs_where_a_later_one_does(matrix: Matrix)
 
 @pytest.mark.parametrize(
     ("version", "cuda"),
-    [((9, 0), "13.0"), ((9, 2), "13.2"), ((8, 5), "12.5"), ((8, 6), "12.8"), ((7, 8), "11.8"), ((12, 0), None)],
+    [
+        ((9, 0), "13.0"),
+        ((9, 2), "13.2"),
+        ((8, 5), "12.5"),
+        ((8, 6), "12.8"),
+        ((7, 8), "11.8"),
+        ((12, 0), None),
+    ],
 )
 def test_ptx_needs_the_driver_of_its_cuda(
     version: tuple[int, int], cuda: str | None, matrix: Matrix

@@ -182,7 +182,7 @@ def script(how: Any = "absent", interpreter: str = "/old/bin/python", **more: An
             PackageFacts(scripts=(script(),)),
             True,
             "1 script of this environment needs a Python that is gone",
-            f"mv {PREFIX} /old, or make it anew: rm -r {PREFIX} && {INSTALL} --prefix {PREFIX}",
+            f"mv -T {PREFIX} /old, or make it anew: rm -r {PREFIX} && {INSTALL} --prefix {PREFIX}",
         ),
         (
             PackageFacts(scripts=(script("foreign"), script("foreign"))),
@@ -190,7 +190,7 @@ def script(how: Any = "absent", interpreter: str = "/old/bin/python", **more: An
             "2 scripts of this environment start the Python of another one",
             f"rm -r {PREFIX} && {INSTALL} --prefix {PREFIX}",
         ),
-        (PackageFacts(scripts=(script(),)), False, "needs", f"mv {PREFIX} /old"),
+        (PackageFacts(scripts=(script(),)), False, "needs", f"mv -T {PREFIX} /old"),
         (
             PackageFacts(scripts=(script("foreign"),)),
             False,
@@ -213,7 +213,7 @@ def script(how: Any = "absent", interpreter: str = "/old/bin/python", **more: An
             PackageFacts(recorded_prefix="/old"),
             False,
             "was made at /old",
-            f"mv {PREFIX} /old",
+            f"mv -T {PREFIX} /old",
         ),
     ],
 )

@@ -145,9 +145,16 @@ def test_without_a_lock_the_wheel_is_named(cuda: str, name: str, remedy: str) ->
         locked=None,
         target=None,
     )
-    facts = replace(facts, prefix=replace(facts.prefix, torch=torch_files(cuda=cuda)))  # type: ignore[type-var]
+    facts = replace(facts, prefix=replace(facts.prefix, torch=torch_files(cuda=cuda), conda=()))  # type: ignore[type-var]
 
     assert found("missing-cuda-lib", facts).remedy == remedy
+
+
+def test_a_torch_of_conda_gets_no_wheels() -> None:
+    item = Unresolved(name="libcublas.so.12", requester="lib/libtorch_cuda.so", of_torch=True)
+    facts = replace(looked(unresolved=(item,)), locked=None, target=None)
+
+    assert "pip install" not in found("missing-cuda-lib", facts).remedy
 
 
 def test_what_the_probe_has_loaded_counts() -> None:
@@ -217,11 +224,11 @@ def test_nvjitlink_by_its_version() -> None:
         ("2.0.1", "2024.1.0", False, True),
         ("2.0.1", "2024.0.0", False, False),
         ("2.4.0", "2024.2.2", False, False),
-        ("2.0.1", "2024.1.0", True, False),
+        ("2.0.1", "2024.1.0", True, True),
     ],
 )
 def test_mkl_by_the_records(torch: str, mkl: str, read: bool, fails: bool) -> None:
-    """Where libtorch_cpu cannot be read; else its symbols have the word."""
+    """All builds of that channel take the symbol, whether or not libtorch_cpu tells."""
     conda = tuple(
         installed(item)
         for item in (
