@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.elf import is_elf
+from envforge.adapters.linking.elf import is_elf
 from envforge.errors import InvalidValue, ToolFailed
 from envforge.model.machine import Platform
 from envforge.ports import Processes

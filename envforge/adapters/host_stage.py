@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from envforge.adapters.conda_archive import ArchiveEntry
-from envforge.adapters.elf import RunpathFixed, is_elf, read_dynamic, with_runpath
 from envforge.adapters.host_probe import HostInterpreter, refusal
+from envforge.adapters.linking.elf import RunpathFixed, is_elf, read_dynamic, with_runpath
 from envforge.errors import ToolFailed
 from envforge.ports import Processes
 

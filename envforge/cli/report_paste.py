@@ -21,7 +21,7 @@ def as_paste(reports: Sequence[Report], private: Private, system: Mapping[str, s
     Args:
         reports: of one run.
         private: what is taken out.
-        system: label to value, as `adapters.system_facts` gives it.
+        system: label to value, as `adapters.machine.system_facts` gives it.
     """
     rows = {"envforge": __version__, **system}
     bodies = "\n".join(as_text(item, width=_WIDTH, verbose=True) for item in reports)

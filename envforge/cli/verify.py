@@ -143,7 +143,7 @@ def _answer(
 
 
 def _paste(forge: Forge, reports: Sequence[Report]) -> str:
-    from envforge.adapters.system_facts import system_facts, user_and_host
+    from envforge.adapters.machine.system_facts import system_facts, user_and_host
     from envforge.cli.redaction import private_things
     from envforge.cli.report_paste import as_paste
 

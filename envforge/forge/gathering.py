@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envforge.adapters import recognise
 from envforge.adapters.activation_scripts import run_environment
-from envforge.adapters.python_probe import PythonProbe
-from envforge.adapters.recognise import Found
+from envforge.adapters.prefix import recognise
+from envforge.adapters.prefix.python_probe import PythonProbe
+from envforge.adapters.prefix.recognise import Found
 from envforge.errors import EnvforgeError
 from envforge.forge.meanwhile import Meanwhile
 from envforge.forge.naming import Looking

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envforge.adapters import recognise
 from envforge.adapters.environments import CONDA_LOCK_YML
 from envforge.adapters.files import read_text
+from envforge.adapters.prefix import recognise
+from envforge.adapters.prefix.recognise import Found
 from envforge.adapters.prefix_reader import read_record
-from envforge.adapters.recognise import Found
 from envforge.errors import FileNotUsable, InvalidFile, StaleLock
 from envforge.forge import folders, locating
 from envforge.forge.naming import Looking, Named
@@ -134,7 +134,7 @@ def _interpreter(workplace: Workplace, command: str, looking: Looking) -> Found:
             "does not tell by its files where its packages lie, and level static starts nothing",
             "`--level import`, or name the interpreter that it starts",
         )
-    from envforge.adapters.python_probe import PythonProbe
+    from envforge.adapters.prefix.python_probe import PythonProbe
 
     answer = PythonProbe(workplace.processes).run(
         program,

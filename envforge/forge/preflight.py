@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.c_library import glibc_version
 from envforge.adapters.environments import VIRTUAL_PACKAGES_YML
+from envforge.adapters.machine.c_library import glibc_version
 from envforge.errors import CannotRunHere, InvalidValue
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats import virtual_packages_yml
@@ -138,7 +138,7 @@ def _broken(subject: Subject, rules: Mapping[str, Check]) -> Iterator[Finding]:
 
 def _processor(workplace: Workplace, subject: Subject) -> Iterator[Finding]:
     """For a lock that asks for a level of x86-64, which few do."""
-    from envforge.adapters.shell_facts import cpu_flags
+    from envforge.adapters.machine.shell_facts import cpu_flags
     from envforge.verify.checks.shell import illegal_instruction
 
     assert subject.host is not None  # noqa: S101 - made above

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from envforge.adapters import recognise
-from envforge.adapters.host_facts import described_host_facts, host_facts
-from envforge.adapters.linking import with_linking
-from envforge.adapters.machine_probe import DriverLook
-from envforge.adapters.package_facts import Thorough
-from envforge.adapters.prefix_facts import read_prefix
-from envforge.adapters.shell_facts import shell_facts
+from envforge.adapters.linking.collect import with_linking
+from envforge.adapters.machine.host_facts import described_host_facts, host_facts
+from envforge.adapters.machine.machine_probe import DriverLook
+from envforge.adapters.machine.shell_facts import shell_facts
+from envforge.adapters.prefix import recognise
+from envforge.adapters.prefix.package_facts import Thorough
+from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.forge.meanwhile import Meanwhile
 from envforge.forge.naming import Looking
 from envforge.forge.places import Place

@@ -22,7 +22,7 @@ from envforge.ports import CondaSolver, MachineProbe, Processes, Reporter, Wheel
 
 if TYPE_CHECKING:
     from envforge.adapters.host_python import HostPython
-    from envforge.adapters.machine_probe import LiveMachineProbe
+    from envforge.adapters.machine.machine_probe import LiveMachineProbe
     from envforge.adapters.uv import Uv
     from envforge.install.install import InstallTools
     from envforge.matrix import Matrix
@@ -106,7 +106,7 @@ class Workplace:
     @cached_property
     def live_probe(self) -> LiveMachineProbe:
         """The same with its witnesses, for `verify`."""
-        from envforge.adapters.machine_probe import LiveMachineProbe
+        from envforge.adapters.machine.machine_probe import LiveMachineProbe
 
         return LiveMachineProbe(
             self.processes, self.settings.environment, root=self.settings.host_root

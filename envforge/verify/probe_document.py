@@ -1,6 +1,6 @@
 """The probe's JSON, and what it says of the driver, becomes facts; `torch_document` has the rest.
 
-Pure: `adapters.python_probe` and `machine_probe` run the probe.
+Pure: `adapters.prefix.python_probe` and `machine_probe` run the probe.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from _measure import Report, Row
 from fakes.facts import locked
 from fakes.prefix_on_disk import add_record, add_torch, add_wheel, forge_prefix
 
-from envforge.adapters.prefix_facts import read_prefix
+from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.model.machine import Machine
 from envforge.model.prefix import PrefixState
 from envforge.verify.facts import HostFacts, Subject

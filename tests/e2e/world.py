@@ -25,7 +25,7 @@ import zstandard
 from fakes.conda_package import Entry, make_package
 from fakes.local_channel import LocalChannel, index_channel
 
-from envforge.adapters.elf import is_elf, read_dynamic, with_runpath
+from envforge.adapters.linking.elf import is_elf, read_dynamic, with_runpath
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _LEFT_OUT = ("ENVFORGE_", "CONDA_", "MAMBA_", "HF_", "RATTLER_", "PIP_", "UV_", "STUB_")

@@ -24,7 +24,7 @@ from fakes.installing import FakeBytecode, FakeSpace, RecordingReporter, World, 
 from fakes.prefix_on_disk import add_interpreter, add_record, add_torch, add_wheel
 
 from envforge.adapters.host_python import HostPython
-from envforge.adapters.machine_probe import LiveMachineProbe
+from envforge.adapters.machine.machine_probe import LiveMachineProbe
 from envforge.adapters.pip_settings import PipSettings
 from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
 from envforge.adapters.uv import Uv

@@ -19,10 +19,10 @@ from fakes.wheels import build_wheel, sha256
 
 from envforge.adapters import host_python
 from envforge.adapters.conda_archive import ArchiveEntry, write_conda
-from envforge.adapters.elf import is_elf, read_dynamic
 from envforge.adapters.host_probe import HostInterpreter, probe
 from envforge.adapters.host_python import HostPython, build_channel
 from envforge.adapters.host_stage import PLACEHOLDER, source_files, stage
+from envforge.adapters.linking.elf import is_elf, read_dynamic
 from envforge.adapters.pip_settings import PipSettings
 from envforge.adapters.process import RealProcesses
 from envforge.adapters.uv import Uv

@@ -17,11 +17,11 @@ from elftools.elf.elffile import ELFFile
 from fakes.prefix_on_disk import SITE, forge_prefix
 from fakes.situation import compile_library
 
-from envforge.adapters.elf_files import read_elf
-from envforge.adapters.elf_symbols import exported, second_reader_finds, wanted_symbols
-from envforge.adapters.linking import with_linking
-from envforge.adapters.loader import Loader, MachineFiles, Process
-from envforge.adapters.prefix_facts import read_prefix
+from envforge.adapters.linking.collect import with_linking
+from envforge.adapters.linking.elf_files import read_elf
+from envforge.adapters.linking.elf_symbols import exported, second_reader_finds, wanted_symbols
+from envforge.adapters.linking.loader import Loader, MachineFiles, Process
+from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.adapters.process import RealProcesses
 from envforge.model.prefix import PrefixState
 from envforge.verify.facts import PrefixFacts

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from fakes.stub_driver import H200, V100, VGPU, stub_driver
 
-from envforge.adapters.host_facts import described_host_facts, host_facts, module_names
-from envforge.adapters.machine_probe import DriverLook, LiveMachineProbe, driver_may_be_here
+from envforge.adapters.machine.host_facts import described_host_facts, host_facts, module_names
+from envforge.adapters.machine.machine_probe import DriverLook, LiveMachineProbe, driver_may_be_here
 from envforge.adapters.process import RealProcesses
 from envforge.errors import ToolFailed
 from envforge.model.cuda import ComputeCapability, CudaVersion

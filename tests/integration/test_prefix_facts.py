@@ -12,7 +12,7 @@ import pytest
 from fakes.facts import LOCKED, locked
 from fakes.prefix_on_disk import SITE, add_record, add_wheel, forge_prefix
 
-from envforge.adapters.prefix_facts import read_prefix
+from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.errors import FileNotUsable
 from envforge.model.prefix import PrefixState
 from envforge.verify.facts import PrefixFacts

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from fakes.stub_driver import stub_driver
 
+from envforge.adapters.prefix.python_probe import PythonProbe
 from envforge.adapters.process import RealProcesses
-from envforge.adapters.python_probe import PythonProbe
 from envforge.model.finding import Level
 from envforge.verify.facts import ProbeFacts
 from envforge.verify.probe_output import BEGIN, END, HERE, find_document
@@ -220,7 +220,7 @@ def test_an_interpreter_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     """Until the time limit; nothing of it is left behind."""
-    monkeypatch.setattr("envforge.adapters.python_probe._GRACE", 0.1)
+    monkeypatch.setattr("envforge.adapters.prefix.python_probe._GRACE", 0.1)
     begun = time.monotonic()
     facts = ask(script(tmp_path / "python", text), timeout=0.2, PROBE_TEST=str(tmp_path))
     assert "no answer within" in (facts.failure or "")

@@ -18,8 +18,8 @@ from e2e.world import STAND_IN, torch_version_module
 from fakes.cuda_on_cpu import driver_that_takes_ptx, interpreter, nvrtc
 from fakes.stub_driver import H200, V100, stub_driver
 
+from envforge.adapters.prefix.python_probe import PythonProbe
 from envforge.adapters.process import RealProcesses
-from envforge.adapters.python_probe import PythonProbe
 from envforge.verify.facts import DeviceRun, ProbeFacts
 
 SLICES = [f"MIG-{number * 8}-1111-1111-1111-111111111111" for number in "12"]

@@ -12,9 +12,9 @@ from fakes.facts import LOCKED, TARGET, locked
 from fakes.prefix_on_disk import SITE, add_record, add_wheel, forge_prefix
 from fakes.stub_driver import H200, RTX_5090, V100, stub_driver
 
-from envforge.adapters.host_facts import host_facts
-from envforge.adapters.machine_probe import LiveMachineProbe
-from envforge.adapters.prefix_facts import read_prefix
+from envforge.adapters.machine.host_facts import host_facts
+from envforge.adapters.machine.machine_probe import LiveMachineProbe
+from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.adapters.process import RealProcesses
 from envforge.cli.render_report import as_text
 from envforge.model.cuda import CudaVersion

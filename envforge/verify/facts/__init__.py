@@ -3,18 +3,18 @@
 Adapters fill these in, tests build them by hand, checks only read them. A fact that is None or
 empty was not seen.
 
-| module | facts about | gathered by |
+| module | facts about | gathered by, in `adapters/` |
 |---|---|---|
-| `driver.py` | libcuda, NVML, nvidia-smi | `adapters/machine_probe.py`, `nvidia_smi.py` |
-| `machine_files.py` | kernel, buses, device nodes, containers | `adapters/machine_files.py` |
-| `shell.py` | caches, compilers, PATH, variables | `adapters/shell_facts.py` |
-| `host.py` | the machine, all of the above together | `adapters/host_facts.py` |
-| `packages.py` | metadata, ownership, leftovers | `adapters/package_facts.py` |
-| `companions.py` | what packages beside torch were built for | `adapters/companion_files.py` |
-| `linking.py` | what the loader would load | `adapters/linking.py` |
-| `code.py` | GPU code in shared objects | `adapters/fatbin.py` |
-| `prefix.py` | a prefix, the three above included | `adapters/prefix_facts.py` |
-| `probe.py` | what the interpreter did | `adapters/python_probe.py` |
+| `driver.py` | libcuda, NVML, nvidia-smi | `machine/machine_probe.py`, `nvidia_smi.py` |
+| `machine_files.py` | kernel, buses, device nodes, containers | `machine/machine_files.py` |
+| `shell.py` | caches, compilers, PATH, variables | `machine/shell_facts.py` |
+| `host.py` | the machine, all of the above together | `machine/host_facts.py` |
+| `packages.py` | metadata, ownership, leftovers | `prefix/package_facts.py` |
+| `companions.py` | what packages beside torch were built for | `prefix/companion_files.py` |
+| `linking.py` | what the loader would load | `linking/collect.py` |
+| `code.py` | GPU code in shared objects | `linking/fatbin.py` |
+| `prefix.py` | a prefix, the three above included | `prefix/prefix_facts.py` |
+| `probe.py` | what the interpreter did | `prefix/python_probe.py` |
 | `subject.py` | all of it | `forge/verifying.py` |
 """
 

@@ -33,7 +33,7 @@ class HostFacts:
     glibc: str | None = None
     """Version of the C library that programs run with, `2.36`; None: another one, or unknown."""
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Those of `adapters.host_facts.VARIABLES` that are set."""
+    """Those of `adapters.machine.host_facts.VARIABLES` that are set."""
     pythonpath: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Folder of `PYTHONPATH` to the names of modules that lie in it."""
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from fakes.prefix_on_disk import add_interpreter, add_script, forge_venv
 
-from envforge.adapters import cache_facts, scripts
-from envforge.adapters.conda_records import CondaRecords
-from envforge.adapters.elf_size import is_cut
-from envforge.adapters.interpreter_file import interpreter_problem
-from envforge.adapters.package_facts import disk_of
-from envforge.adapters.site_folders import layout_of, site_folders
+from envforge.adapters.linking.elf_size import is_cut
+from envforge.adapters.prefix import cache_facts, scripts
+from envforge.adapters.prefix.conda_records import CondaRecords
+from envforge.adapters.prefix.interpreter_file import interpreter_problem
+from envforge.adapters.prefix.package_facts import disk_of
+from envforge.adapters.prefix.site_folders import layout_of, site_folders
 from envforge.model.prefix import InstalledPackage
 
 # --- interpreters ---------------------------------------------------------------------------

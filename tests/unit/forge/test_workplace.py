@@ -11,7 +11,7 @@ from fakes.installing import RecordingReporter, make_settings
 from fakes.workplace import H200, FixedProbe
 
 from envforge.adapters.conda_lock_solver import CondaLockSolver
-from envforge.adapters.machine_probe import LiveMachineProbe
+from envforge.adapters.machine.machine_probe import LiveMachineProbe
 from envforge.adapters.prefixes import RealPrefixes
 from envforge.adapters.rattler_solver import RattlerSolver
 from envforge.adapters.uv_resolver import UvResolver

@@ -1,0 +1,1 @@
+"""What the dynamic loader will do: ELF files, search paths, symbols, GPU code inside libraries."""

@@ -1,0 +1,1 @@
+"""What lies in an environment: records, wheels, scripts, the interpreter and what it tells."""
