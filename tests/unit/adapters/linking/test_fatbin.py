@@ -12,7 +12,7 @@ from fakes.fatbins import PADDING, container, elf, entry, fatbin
 from envforge.adapters.linking.fatbin import read_code, read_device_code
 from envforge.verify.facts import DeviceCode
 
-REAL = Path(__file__).parents[4] / "tests" / "data" / "fatbins" / "nvcc-13.0.fatbin"
+REAL = Path(__file__).parents[3] / "data" / "fatbins" / "nvcc-13.0.fatbin"
 SITE = "lib/python3.10/site-packages"
 
 
