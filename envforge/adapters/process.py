@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from envforge.adapters.locking import held
-from envforge.adapters.untrusted import Stopped, attended, marked
+from envforge.adapters.untrusted import Listener, Stopped, attended, end_marked, marked
 from envforge.errors import ToolFailed, ToolMissing
 from envforge.ports import Completed, Guard
 
@@ -82,9 +82,18 @@ def _run_guarded(
     """Run a program that nobody vouches for; neither it nor what it starts outlives this."""
     variables, mark = marked(env)
     try:
-        process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
+        with attended(_start_guarded(command, variables), mark) as listener:
+            return _listened(command, listener, timeout, guard)
+    except KeyboardInterrupt:  # one that came while it was started: nobody attends to it yet
+        end_marked(mark)
+        raise
+
+
+def _start_guarded(command: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
             list(command),
-            env=variables,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -96,14 +105,16 @@ def _run_guarded(
         ) from error
     except OSError as error:  # not executable, or for another machine
         raise _not_started(command, error) from error
-    with attended(process, mark) as listener:
-        try:
-            listener.listen(timeout, guard)
-        except Stopped as why:
-            raise ToolFailed(
-                command=tuple(command), status=str(why), output=listener.stderr
-            ) from None
-        status = listener.status()
+
+
+def _listened(
+    command: Sequence[str], listener: Listener, timeout: float, guard: Guard
+) -> Completed:
+    try:
+        listener.listen(timeout, guard)
+    except Stopped as why:
+        raise ToolFailed(command=tuple(command), status=str(why), output=listener.stderr) from None
+    status = listener.status()
     return Completed(status=status, stdout=listener.stdout, stderr=listener.stderr)
 
 

@@ -153,8 +153,13 @@ def _end_all(program: Program, mark: str) -> None:
     limit = time.monotonic() + _TO_DIE
     while program.poll() is None and time.monotonic() < limit:
         time.sleep(0.002)
+    end_marked(mark, program.pid)
+
+
+def end_marked(mark: str, after: int = 0) -> None:
+    """End every process that carries the mark and is younger than the process `after`."""
     for _ in range(10):  # one may start others while we look
-        left = _descendants(program.pid, mark.encode())
+        left = _descendants(after, mark.encode())
         for pid in left:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
