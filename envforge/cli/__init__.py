@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -146,15 +146,35 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         leave(error.exit_code)
+    except OSError as error:
+        if not _is_output_refused():
+            _report_bug()
+        sys.stderr.write(f"error: cannot write the answer: {str(error.strerror).lower()}\n")
+        _drop_output()
+        leave(7)
     except Exception:  # noqa: BLE001 - the last line of defence: a bug keeps its traceback
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.write(f"error: {_BUG}\n")
-        leave(70)
+        _report_bug()
 
 
-def leave(status: int) -> None:
+def _report_bug() -> NoReturn:
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write(f"error: {_BUG}\n")
+    leave(70)
+
+
+def _is_output_refused() -> bool:
+    """Whether it was standard output that failed: it takes no more."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def leave(status: int) -> NoReturn:
     """End the process with this status, whatever an engine does at exit.
 
     py-rattler's runtime aborts the interpreter at exit about once in fifty installs, after

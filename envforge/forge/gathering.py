@@ -68,6 +68,10 @@ def _surroundings(
     workplace: Workplace, place: Place, looking: Looking, described: Machine | None
 ) -> tuple[Meanwhile[HostFacts], Meanwhile[PrefixFacts | None], Meanwhile[ShellFacts | None]]:
     """Begin to look around, in three threads."""
+    # Packages that import their own modules: where one thread imports such a package, and another
+    # one of its modules, each waits for the other, and CPython raises `_DeadlockError`.
+    import envforge.matrix
+    import envforge.verify.facts  # noqa: F401
 
     def look_at_host() -> HostFacts:
         from envforge.forge import surroundings

@@ -155,6 +155,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "symbol-version-missing": symbols.symbol_version_missing,
     "undefined-symbol": symbols.undefined_symbol,
     "library-not-found": linking.library_not_found,
+    "library-gone": installed.library_gone,
     "library-shadowed": loading.library_shadowed,
     "torch-import-fails": loading.torch_import_fails,
     "torch-from-elsewhere": loading.torch_from_elsewhere,

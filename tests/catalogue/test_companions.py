@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fakes.situation import TORCH, Situation, covers
+from fakes.situation import SERIES, TORCH, Situation, covers
 
 CUDA_LABEL = "cu126"
 
@@ -19,6 +19,18 @@ def test_a_package_built_for_numpy_1(situation: Situation) -> None:
 
     assert "oldmath 0.3" in report.findings[0].message
     assert "numpy<2" in report.findings[0].remedy
+
+
+@covers("numpy2-abi")
+def test_a_conda_package_built_with_numpy_1(situation: Situation) -> None:
+    """Its record says so, and pip or `--no-deps` put NumPy 2 beside it."""
+    depends = ["numpy >=1.26.4,<2.0a0", f"python >={SERIES}"]
+    situation.add_package("oldmath", "2.1.4", depends=depends)
+    situation.add_package("newmath", "2.2.3", depends=["numpy >=1.23,<3"])
+
+    report = situation.names("numpy2-abi")
+
+    assert "oldmath 2.1.4 needs" in report.findings[0].message
 
 
 def test_a_package_that_takes_both_numpys(situation: Situation) -> None:
@@ -71,6 +83,19 @@ def test_xformers_of_another_torch(situation: Situation, torch: str, cuda: int |
     situation.add_wheel("xformers", "0.0.23", files=xformers(torch, cuda))
 
     situation.names("xformers-mismatch")
+
+
+@covers("xformers-mismatch")
+def test_xformers_of_conda_for_another_torch(situation: Situation) -> None:
+    situation.add_package("xformers", "0.0.23", "py311_cu11.8.0_pyt2.1.1")
+
+    situation.names("xformers-mismatch")
+
+
+def test_xformers_of_conda_for_this_torch(situation: Situation) -> None:
+    situation.add_package("xformers", "0.0.30", f"py311_cu12.6.3_pyt{TORCH}")
+
+    situation.is_healthy()
 
 
 def test_xformers_of_this_torch(situation: Situation) -> None:

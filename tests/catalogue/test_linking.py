@@ -654,6 +654,16 @@ def loader_cache(entries: dict[str, str]) -> bytes:
     return header.ljust(48, b"\0") + table + strings
 
 
+@covers("missing-cuda-lib")
+def test_libcublas_without_its_partner(situation: Situation) -> None:
+    """None at all is no partner of another release."""
+    (situation.prefix / "lib" / "libcublasLt.so.12").unlink()
+
+    report = situation.names("missing-cuda-lib", level="static")
+
+    assert "libcublasLt.so.12" in report.findings[0].message
+
+
 @covers("nvrtc-builtins-missing")
 @pytest.mark.parametrize("present", [None, "libnvrtc-builtins.so.12.1"])
 def test_nvrtc_without_its_partner(situation: Situation, present: str | None) -> None:

@@ -492,6 +492,28 @@ def test_a_truncated_library(situation: Situation, keep: int) -> None:
     assert "edited-file-in-prefix" not in named(report)
 
 
+@covers("library-gone")
+@pytest.mark.parametrize("level", ["static", "import"])
+def test_a_library_that_is_gone(situation: Situation, level: str) -> None:
+    """One that nothing needs at once; of one that is needed, the check of its kind tells."""
+    library = situation.build_library("lib/libcurand.so.10", "int curand;")
+    situation.add_package("libcurand", "10.3.7.77", files={"lib/libcurand.so.10": library})
+    library.unlink()
+
+    report = situation.names("library-gone", level=level)
+
+    assert "1 shared object missing" in report.findings[0].message
+
+
+@covers("library-gone")
+@pytest.mark.parametrize("level", ["static", "import"])
+def test_a_needed_library_that_is_gone(situation: Situation, level: str) -> None:
+    """The record still lists it: what it is for is told, and not only that a file is gone."""
+    (situation.prefix / "lib" / "libnvrtc-builtins.so.12.6").unlink()
+
+    situation.names("nvrtc-builtins-missing", level=level)
+
+
 @covers("files-unlike-recorded")
 def test_files_that_are_gone(situation: Situation) -> None:
     situation.add_package("things", "1.0", files={"lib/things.conf": "x", "bin/thing": "x" * 90})
@@ -499,6 +521,15 @@ def test_files_that_are_gone(situation: Situation) -> None:
     os.truncate(situation.prefix / "bin/thing", 10)
     report = situation.names("files-unlike-recorded")
     assert "2 files of things 1.0 missing or cut off" in report.findings[0].message
+
+
+@covers("torch-missing")
+def test_a_pipe_in_place_of_torchs_version(situation: Situation) -> None:
+    """Nobody waits for what never comes."""
+    (situation.site / "torch" / "version.py").unlink()
+    os.mkfifo(situation.site / "torch" / "version.py")
+
+    assert "torch-missing" in named(situation.verify(level="static"))
 
 
 # --- the cache ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 from e2e.world import PYTHON, Place, World
@@ -110,6 +111,26 @@ def test_a_reader_that_leaves_early(settled: tuple[Place, str]) -> None:
         )
         assert "Traceback" not in done.stderr
         assert "Broken" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", ["--help", "verify --list", "list --json", "matrix"])
+def test_an_output_that_takes_no_more(settled: tuple[Place, str], command: str) -> None:
+    """A full disk under `envforge … > answer.json`: status 7 and one line."""
+    place, _ = settled
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m envforge {command} >/dev/full"],
+        env=place.environment(),
+        cwd=place.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1] == (
+        "error: cannot write the answer: no space left on device"
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_plain_c_locale(settled: tuple[Place, str]) -> None:

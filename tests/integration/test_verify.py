@@ -154,9 +154,9 @@ def test_drift_damage_and_leaks(forged: Path, tmp_path: Path) -> None:
 
     assert [item.check for item in found.findings] == [
         "metadata-broken",
-        "truncated-library",
         "lock-drift",
         "pythonpath-shadow",
+        "library-gone",
         "lock-drift",
     ]
     assert [item.severity for item in found.findings][-1] == "warning"

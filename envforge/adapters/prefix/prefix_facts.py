@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from envforge.adapters.files import is_folder, is_there, unusable
+from envforge.adapters.files import is_folder, is_there, read_start, unusable
 from envforge.adapters.linking.elf_size import is_cut
 from envforge.adapters.linking.fatbin import read_code
 from envforge.adapters.machine.host_facts import module_names
@@ -24,6 +25,9 @@ from envforge.formats.conda_record import Library
 from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify import torch_version
 from envforge.verify.facts import CompanionFacts, CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
+
+_LARGEST_TEXT: Final = 1 << 20
+"""Bytes of a small file that are read; what is longer is none of those that are wanted here."""
 
 
 def read_prefix(
@@ -174,7 +178,7 @@ def _torch(prefix: Path, site: Path, libraries: Mapping[str, str]) -> TorchFiles
     package = _below(folder, prefix)
     has_cuda = any(name.startswith("libtorch_cuda") for name in libraries)
     try:
-        text = (folder / "version.py").read_text(encoding="utf-8")
+        text = read_start(str(folder / "version.py"), _LARGEST_TEXT).decode("utf-8")
         found = torch_version.read_torch_version(text)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
@@ -234,7 +238,8 @@ def _cudnn_headers(prefix: Path, site: Path | None) -> Iterator[CudnnWitness]:
     for folder in folders:
         header = folder / "include" / "cudnn_version.h"
         try:
-            version = torch_version.cudnn_of_header(header.read_text(encoding="utf-8"))
+            text = read_start(str(header), _LARGEST_TEXT).decode("utf-8")
+            version = torch_version.cudnn_of_header(text)
         except (OSError, UnicodeDecodeError):
             continue
         if version:
@@ -255,13 +260,16 @@ def _damaged(
     """Large shared objects that are gone or cut off, whichever package brought them."""
     replaced = {item.name for item in distributions.found if item.conda_owner is None}
     recorded: dict[str, list[Library]] = {}
+    brought: dict[str, tuple[str, str]] = {}
     for package, library in records.libraries:
         if package.name not in replaced and not _is_replaced(package, records, replaced):
             recorded.setdefault(library.path, []).append(library)
-    for _, library in distributions.libraries:
+            brought[library.path] = ("conda", f"{package.name} {package.version}")
+    for wheel, library in distributions.libraries:
         recorded.setdefault(library.path, []).append(library)
+        brought[library.path] = ("pip", f"{wheel.name} {wheel.version}")
     for path, owners in recorded.items():
-        yield from _compared(prefix, path, owners)
+        yield from _compared(prefix, path, owners, brought[path])
 
 
 def _is_replaced(package: InstalledPackage, records: CondaRecords, wheels: set[str]) -> bool:
@@ -270,7 +278,9 @@ def _is_replaced(package: InstalledPackage, records: CondaRecords, wheels: set[s
     return any(canonical(entry.partition("-")[0]) in wheels for entry in brought)
 
 
-def _compared(prefix: Path, path: str, owners: list[Library]) -> Iterator[DamagedFile]:
+def _compared(
+    prefix: Path, path: str, owners: list[Library], brought: tuple[str, str]
+) -> Iterator[DamagedFile]:
     sizes = [item.size for item in owners if item.size is not None]
     try:
         found: int | None = os.stat(prefix / path).st_size  # noqa: PTH116
@@ -279,4 +289,7 @@ def _compared(prefix: Path, path: str, owners: list[Library]) -> Iterator[Damage
     if not sizes or found in sizes or (found is not None and found > min(sizes)):
         return
     if found is None or is_cut(str(prefix / path)) is not False:
-        yield DamagedFile(path=path, recorded=sizes[-1], found=found)
+        manager, package = brought
+        yield DamagedFile(
+            path=path, recorded=sizes[-1], found=found, package=package, manager=manager
+        )

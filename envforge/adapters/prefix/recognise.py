@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import is_folder, unusable
+from envforge.adapters.files import is_folder, read_start, unusable
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import BrokenPrefix, InvalidValue
 from envforge.model.prefix import PrefixState
@@ -254,7 +254,7 @@ def _series(program: Path | None) -> str | None:
 def _base_sites(home: Path) -> Iterator[Path]:
     """Those that a virtual environment sees by `include-system-site-packages`."""
     try:
-        text = (home / _CONFIG).read_text(encoding="utf-8", errors="replace")
+        text = read_start(str(home / _CONFIG), 1 << 20).decode("utf-8", "replace")
     except OSError:
         return
     pairs = (line.partition("=") for line in text.splitlines())

@@ -13,6 +13,7 @@ from envforge.model.finding import Finding, Severity
 from envforge.model.spec import Source
 from envforge.verify import remedies, requirements
 from envforge.verify.check import CannotLook, NotApplicable, check
+from envforge.verify.checks.packages import install_into
 from envforge.verify.facts import CompanionBuild, PrefixFacts, Subject
 from envforge.verify.requirements import Unmet
 from envforge.verify.torch_version import cuda_of_build
@@ -27,6 +28,8 @@ _TRITONS: Final = ("triton", "pytorch-triton", "triton-nightly", "pytorch-triton
 _CPU_LABEL: Final = re.compile(r"(^|_)cpu(_|$)")
 _CUDNN: Final = re.compile(r"nvidia-cudnn(-cu\d+)?")
 _PEFT, _ACCELERATE = "0.15", "0.32"
+_NUMPY_1: Final = re.compile(r"<2(\.0)*(\.?a0)?(,|\s|$)")
+"""What conda's records say of packages that were built with NumPy 1: `numpy >=1.26,<2.0a0`."""
 _HELD_ELSEWHERE: Final = frozenset({"mkl", "numpy"})
 """Packages of known-bad pairs that have a check of their own."""
 
@@ -55,6 +58,7 @@ def numpy2_abi(subject: Subject) -> Iterator[Finding]:
         for item in _unmet(subject, needs="numpy")
         if _is_major(item.found, 2) and not item.from_conda
     ]
+    users += _conda_users_of_numpy_1(prefix, numpy)
     if users:
         yield Finding(
             message=f"NumPy is {numpy}, and {_some(users)} needs another",
@@ -62,6 +66,17 @@ def numpy2_abi(subject: Subject) -> Iterator[Finding]:
             expected="numpy <2" if _is_major(numpy, 2) else "the NumPy that they ask for",
             remedy=_pin(subject, "numpy<2" if _is_major(numpy, 2) else "numpy"),
         )
+
+
+def _conda_users_of_numpy_1(prefix: PrefixFacts, numpy: str) -> Iterator[str]:
+    """Packages whose own records say `numpy >=1.26,<2.0a0`, beside NumPy 2."""
+    if not _is_major(numpy, 2):
+        return
+    for item in prefix.conda:
+        for spec in prefix.packages.depends.get(item.name, ()):
+            name, _, versions = spec.partition(" ")
+            if name == "numpy" and _NUMPY_1.search(versions) and "|" not in versions:
+                yield f"{item.name} {item.version}"
 
 
 @check(
@@ -137,7 +152,8 @@ def torch_companion_version(subject: Subject) -> Iterator[Finding]:
 )
 def xformers_mismatch(subject: Subject) -> Iterator[Finding]:
     """Xformers was compiled for the torch that is installed."""
-    build = next((item for item in _builds(subject) if item.package == "xformers"), None)
+    told = (*_builds(subject), *_xformers_of_conda(subject))
+    build = next((item for item in told if item.package == "xformers"), None)
     if build is None:
         if "xformers/cpp_lib.json" in _prefix(subject).companions.unreadable:
             raise CannotLook("`xformers/cpp_lib.json` cannot be read")
@@ -427,6 +443,15 @@ def _builds_of_conda(subject: Subject) -> Iterator[CompanionBuild]:
                 yield CompanionBuild(package=item.name, witness=witness, is_cpu=True)
 
 
+def _xformers_of_conda(subject: Subject) -> Iterator[CompanionBuild]:
+    """Build strings of the xformers channel name both: `py311_cu11.8.0_pyt2.1.1`."""
+    for item in _prefix(subject).conda:
+        found = re.search(r"_cu(\d+\.\d+)(?:\.\d+)?_pyt(\d+\.\d+(?:\.\d+)?)", item.build)
+        if item.name == "xformers" and found:
+            witness = f"build {item.build}"
+            yield CompanionBuild(package=item.name, witness=witness, cuda=found[1], torch=found[2])
+
+
 def _builds_of_wheels(subject: Subject) -> Iterator[CompanionBuild]:
     """Labels of the wheels of torch's own indexes: `0.16.0+cu118`."""
     for item in _prefix(subject).packages.distributions:
@@ -533,7 +558,7 @@ def _dotted(label: str) -> str:
 def _pin(subject: Subject, spec: str) -> str:
     """Change the environment so that it holds this."""
     if subject.kind != "environment" or subject.folder is None:
-        return f"install `{spec}`"
+        return install_into(_prefix(subject), spec)
     return f"envforge add {subject.folder} '{spec}'"
 
 

@@ -17,6 +17,7 @@ from envforge.verify.checks.machine import (
     present,
     wants_gpu,
 )
+from envforge.verify.checks.machine_files import MODULE as _NO_MODULE
 from envforge.verify.checks.seen import in_cuda, in_nvml
 from envforge.verify.facts import GpuState, HostFacts, LibraryAnswer, Subject
 
@@ -379,6 +380,7 @@ def cuda_init_failed(subject: Subject) -> Iterator[Finding]:
     fix="Believe the error of CUDA, not nvidia-smi: start CUDA, make a context, run a kernel.",
     after=(
         *_OUTSIDE,
+        *_NO_MODULE,
         *_STARTING,
         "driver-too-old",
         "cpu-build-from-conda-solve",

@@ -13,7 +13,7 @@ from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
 from envforge.verify.checks.integrity import is_interpreter
-from envforge.verify.checks.packages import count, listed, prefix_of, restore
+from envforge.verify.checks.packages import count, listed, prefix_of, reinstall, restore
 from envforge.verify.facts import Distribution, PackageFacts, PrefixFacts, Subject, UnlikeRecorded
 
 _LIBRARY = re.compile(r"\.(so[0-9.]*|pyd|dll|dylib)$")
@@ -315,28 +315,59 @@ def _extra(packages: Sequence[InstalledPackage], subject: Subject) -> Iterator[F
 def truncated_library(subject: Subject) -> Iterator[Finding]:
     """The large shared objects are there, with the size that their package records."""
     prefix = prefix_of(subject)
-    lost = {item.path: (item.recorded, item.found) for item in prefix.damaged}
+    cut = [item for item in prefix.damaged if item.found is not None]
+    lost = {item.path: (item.recorded, item.found) for item in cut}
     for item in prefix.packages.unlike or ():
         if item.how == "cut" and _LIBRARY.search(item.path):
             lost.setdefault(item.path, (item.recorded or 0, item.found))
     if lost:
-        gone = sum(found is None for _, found in lost.values())
-        how = "missing" if gone == len(lost) else "missing or cut off" if gone else "cut off"
         yield Finding(
-            message=f"{count(len(lost), 'shared object')} {how}",
-            seen=listed(
-                f"{path}: {'gone' if found is None else f'{found} bytes'}"
-                for path, (_, found) in lost.items()
-            ),
+            message=f"{count(len(lost), 'shared object')} cut off",
+            seen=listed(f"{path}: {found} bytes" for path, (_, found) in lost.items()),
             expected=listed(f"{path}: {size} bytes" for path, (size, _) in lost.items()),
             remedy=_restored(subject, lost),
         )
 
 
+@check(
+    level="static",
+    needs=("prefix",),
+    symptom="ImportError or OSError, cannot open shared object file, in the middle of work",
+    why="what needs the library fails when it is first used, not before",
+    source="conda/conda#9693; files are shared with the package cache and other environments",
+    cause="Somebody removed the file to save space, or an install was interrupted.",
+    fix="Install the package again.",
+    after=(
+        *("prefix-incomplete", "truncated-library", "torch-missing", "missing-cuda-lib"),
+        *("cudnn-sublibrary-mix", "nvrtc-builtins-missing", "mkl-dispatch-missing"),
+        *("bitsandbytes-cpu", "library-not-found"),
+    ),
+)
+def library_gone(subject: Subject) -> Iterator[Finding]:
+    """Every shared object that a package records is there."""
+    prefix = prefix_of(subject)
+    gone = {item.path: None for item in prefix.damaged if item.found is None}
+    for item in prefix.packages.unlike or ():
+        if item.how == "gone" and _LIBRARY.search(item.path):
+            gone.setdefault(item.path)
+    if gone:
+        yield Finding(
+            message=f"{count(len(gone), 'shared object')} missing",
+            seen=listed(f"{path}: gone" for path in gone),
+            expected="every library that the packages record",
+            remedy=_restored(subject, gone),
+        )
+
+
 def _restored(subject: Subject, paths: Mapping[str, object]) -> str:
     """Where each file was compared, the package that it belongs to is known."""
-    files = [item for item in prefix_of(subject).packages.unlike or () if item.path in paths]
-    return restore(subject, files) if files else remedies.install(subject)
+    prefix = prefix_of(subject)
+    files = [item for item in prefix.packages.unlike or () if item.path in paths]
+    if files:
+        return restore(subject, files)
+    owners = [(i.manager, i.package) for i in prefix.damaged if i.path in paths and i.package]
+    is_ours = subject.locked is not None and subject.folder is not None
+    return remedies.install(subject) if is_ours or not owners else reinstall(subject, owners)
 
 
 @check(
@@ -376,7 +407,7 @@ def _lacking(prefix: PrefixFacts, unlike: Sequence[UnlikeRecorded]) -> list[Unli
         for item in unlike
         if item.how != "content"
         and item.path not in told
-        and not (item.how == "cut" and _LIBRARY.search(item.path))
+        and not _LIBRARY.search(item.path)  # `truncated-library`, `library-gone`
         and not is_interpreter(prefix, item.path)
     ]
 

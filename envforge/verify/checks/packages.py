@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -78,6 +79,25 @@ def reinstall(subject: Subject, packages: Iterable[tuple[str, str]]) -> str:
     if wheels:
         commands.append(f"{_pip(prefix, wheels)} {' '.join(map(shlex.quote, wheels[:9]))}")
     return "; ".join(commands) or remedies.install(subject)
+
+
+def install_into(prefix: PrefixFacts, specs: str) -> str:
+    """The command that brings packages into a prefix that nothing of ours made.
+
+    Args:
+        prefix: where.
+        specs: what pip and conda both read, `numpy<2`; several have spaces between them.
+    """
+    named = specs.split()
+    name = re.split(r"[^A-Za-z0-9._-]", named[0])[0]
+    wheels = {item.name for item in prefix.packages.distributions if item.conda_owner is None}
+    words = " ".join(map(shlex.quote, named))
+    if name not in wheels and any(item.name == name for item in prefix.conda):
+        return f"conda install --prefix {shlex.quote(prefix.prefix)} {words}"
+    python = shlex.quote(prefix.interpreter or f"{prefix.prefix}/bin/python")
+    has_pip = any(item.name == "pip" for item in prefix.packages.distributions)
+    start = f"{python} -m pip install" if has_pip else f"uv pip install --python {python}"
+    return f"{start} {words}"
 
 
 def _pip(prefix: PrefixFacts, wheels: Sequence[str]) -> str:

@@ -64,6 +64,8 @@ def cublaslt_symbol(subject: Subject) -> Iterator[Finding]:
 
 def _symbols_of(subject: Subject, library: str) -> Iterator[Finding]:
     linking = linking_of(subject)
+    if any(_is_of(item.name, library) for item in linking.unresolved):
+        return  # there is none at all: `missing-cuda-lib`
     for symbol in linking.missing_symbols:
         if _is_of(symbol.library, library) and not was_loaded(subject, symbol.requester):
             yield _symbol_told(subject, symbol)

@@ -49,6 +49,9 @@ class DamagedFile:
     """Bytes by the manifest."""
     found: int | None
     """Bytes on disk; None: the file is gone."""
+    package: str = ""
+    """Name and version of the last package that records it."""
+    manager: str = "conda"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

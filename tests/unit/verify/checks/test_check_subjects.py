@@ -123,8 +123,20 @@ CASES = [
                 )
             )
         ),
-        "2 shared objects",
-        "lib/a.so: 4 bytes, lib/b.so: gone",
+        "1 shared object cut off",
+        "lib/a.so: 4 bytes",
+    ),
+    case(
+        "library-gone",
+        subject(
+            prefix=prefix(
+                damaged=(
+                    DamagedFile(path="lib/b.so", recorded=9, found=None, package="things 1.0"),
+                )
+            )
+        ),
+        "1 shared object missing",
+        "lib/b.so: gone",
     ),
     case(
         "files-unlike-recorded",
