@@ -20,6 +20,16 @@
     │   ├── CorruptArchive                5           corrupt-archive
     │   └── BrokenPrefix                  5           broken-prefix
     ├── CacheError                        6           cache
+    │   ├── NoStore                       6           no-store
+    │   ├── UntrustedStore                6           untrusted-store
+    │   ├── NotStoreOwner                 6           not-store-owner
+    │   ├── WrongBytes                    6           wrong-bytes
+    │   ├── NotCached                     6           not-cached
+    │   ├── NoSuchModel                   6           no-such-model
+    │   ├── HostileRepo                   6           hostile-repo
+    │   ├── ViewRefused                   6           view-refused
+    │   ├── ServiceRefused                6           service-refused
+    │   └── StoreFull                     6           store-full
     └── OutsideError                      7
         ├── ToolFailed                    7           tool-failed
         ├── ToolMissing                   7           tool-missing
@@ -124,6 +134,8 @@ class NoSuchEnvironment(UsageError):
     """Empty: any."""
     searched: str
     nearest: tuple[str, ...] = ()
+    also: str = ""
+    """What else such a name may be meant as, and how that is written."""
 
     def __str__(self) -> str:
         if not self.name:
@@ -132,9 +144,10 @@ class NoSuchEnvironment(UsageError):
 
     @property
     def hint(self) -> str | None:
+        also = f"; {self.also}" if self.also else ""
         if self.nearest:
-            return f"did you mean {' or '.join(f'`{name}`' for name in self.nearest)}?"
-        return "`envforge list` shows what is there"
+            return f"did you mean {' or '.join(f'`{name}`' for name in self.nearest)}?{also}"
+        return f"`envforge list` shows what is there{also}"
 
 
 class MatrixError(EnvforgeError):
@@ -405,6 +418,196 @@ class CacheError(EnvforgeError):
 
     exit_code = 6
     code = "cache"
+
+
+@dataclass(eq=False)
+class NoStore(CacheError):
+    """There is no store where one is expected."""
+
+    code = "no-store"
+
+    path: str
+    reason: str = "does not exist"
+
+    def __str__(self) -> str:
+        return f"store `{self.path}` {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return "`envforge cache init` makes one; `ENVFORGE_STORE` or `--store` names another"
+
+
+@dataclass(eq=False)
+class UntrustedStore(CacheError):
+    """Somebody else could put files, or links to files, into it; nothing was read or written."""
+
+    code = "untrusted-store"
+
+    path: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"`{self.path}` is not safe as a store: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class NotStoreOwner(CacheError):
+    """Only who owns a store may remove from it, or give it files of their own."""
+
+    code = "not-store-owner"
+
+    path: str
+    owner: str
+    task: str = "remove files from it"
+
+    def __str__(self) -> str:
+        return f"store `{self.path}` belongs to `{self.owner}`, who alone may {self.task}"
+
+    @property
+    def hint(self) -> str | None:
+        return f"run it as `{self.owner}`; `--dry-run` shows what would go"
+
+
+@dataclass(eq=False)
+class WrongBytes(CacheError):
+    """A file is not what its hash says; it was put aside and not used."""
+
+    code = "wrong-bytes"
+
+    file: str
+    expected: str
+    found: str
+    kept: str = ""
+    """Where it was put aside."""
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.file}` has other bytes than locked: expected {self.expected}, got {self.found}"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        kept = f"; what came is kept in `{self.kept}`" if self.kept else ""
+        return f"try again; if it stays so, the hub or a proxy serves other bytes{kept}"
+
+
+@dataclass(eq=False)
+class NotCached(CacheError):
+    """Something is not on this machine, and the network may not be asked."""
+
+    code = "not-cached"
+
+    what: str
+    searched: tuple[str, ...]
+    remedy: str
+
+    def __str__(self) -> str:
+        places = " and ".join(f"`{place}`" for place in self.searched)
+        return f"{self.what} is not in {places}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class NoSuchModel(CacheError):
+    """The hub has no such repository, revision or file, or does not show it to us."""
+
+    code = "no-such-model"
+
+    what: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class HostileRepo(CacheError):
+    """A repository names a file that would leave its folder; nothing was written."""
+
+    code = "hostile-repo"
+
+    repo: str
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"repository `{self.repo}` lists {self.path!r}, which {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return "do not use it; `ignore` in models.yml leaves single files out"
+
+
+@dataclass(eq=False)
+class ViewRefused(CacheError):
+    """A view cannot be made there."""
+
+    code = "view-refused"
+
+    path: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"no view at `{self.path}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class ServiceRefused(CacheError):
+    """The service that makes hardlinks for others cannot be started, or does not do it."""
+
+    code = "service-refused"
+
+    path: str
+    reason: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return f"no service for `{self.path}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class StoreFull(CacheError):
+    """The store's disk, its inodes or a quota would be exhausted; nothing was fetched."""
+
+    code = "store-full"
+
+    path: str
+    resource: str
+    """`bytes`, `inodes`, `quota bytes` or `quota files`."""
+    needed: int
+    available: int
+
+    def __str__(self) -> str:
+        return (
+            f"`{self.path}` has {_amount(self.available, self.resource)} free,"
+            f" and {_amount(self.needed, self.resource)} are needed"
+        )
+
+    @property
+    def hint(self) -> str | None:
+        return "`envforge cache gc --dry-run` shows what could go; `--store` names another disk"
 
 
 class OutsideError(EnvforgeError):

@@ -8,9 +8,37 @@ from pathlib import Path
 from typing import Literal
 
 from envforge.model.choice import Choice
+from envforge.model.fetching import Prefilled
 from envforge.model.finding import Report
 from envforge.model.lock import Lock
+from envforge.model.models import ModelChange, ModelRequest, ModelsLock
 from envforge.model.prefix import InstallPlan, InstallResult, PrefixState, SpaceForecast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsResult:
+    """The models of a folder that were locked, or (in a dry run) would be."""
+
+    name: str
+    folder: Path
+    lock: ModelsLock
+    before: ModelsLock | None = None
+    """What was locked before; None: nothing."""
+    changes: tuple[ModelChange, ...] = ()
+    """Between the two; all that is locked where nothing was."""
+    outcome: Literal["written", "unchanged", "planned"] = "written"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsState:
+    """Whether models.yml and models-lock.yml of a folder agree."""
+
+    name: str
+    folder: Path
+    requests: tuple[ModelRequest, ...]
+    lock: ModelsLock | None
+    disagreements: tuple[str, ...]
+    """A sentence each; empty: they agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +55,8 @@ class LockResult:
     outcome: Literal["written", "unchanged", "planned"] = "written"
     """`unchanged`: it was current already. `planned`: a dry run."""
     notes: tuple[str, ...] = ()
+    models: ModelsResult | None = None
+    """What `--model` came to; None: none was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +78,8 @@ class CreateResult:
     install: InstallResult | None = None
     planned: PlannedInstall | None = None
     """In a dry run, instead of `install`."""
+    prefill: Prefilled | None = None
+    """None: it locks no models, or there is no store of ours to fetch them into."""
     report: Report | None = None
 
 

@@ -37,6 +37,10 @@ class Settings:
     """Where unpacked packages lie: the first writable of `pkgs_dirs`."""
     cache: Path
     """envforge's own cache: repodata, host Python packages."""
+    store: Path
+    """Where model files lie, each once, shared by all environments (`cache/layout.py`)."""
+    views: Path
+    """Where cache trees for environments and users lie: on the store's own filesystem and mount."""
     host_root: Path = Path("/")
     """Where the machine's own files are seen: `/host` in a container that has it mounted there."""
     mirror: str | None = None

@@ -215,6 +215,86 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
     ),
     (errors.CacheError("full"), 6, "cache", "full", None),
     (
+        errors.NoStore(path="/s"),
+        6,
+        "no-store",
+        "store `/s` does not exist",
+        "`envforge cache init` makes one; `ENVFORGE_STORE` or `--store` names another",
+    ),
+    (
+        errors.UntrustedStore(path="/s", reason="others may write it", remedy="chmod go-w /s"),
+        6,
+        "untrusted-store",
+        "`/s` is not safe as a store: others may write it",
+        "chmod go-w /s",
+    ),
+    (
+        errors.NotStoreOwner(path="/s", owner="models"),
+        6,
+        "not-store-owner",
+        "store `/s` belongs to `models`, who alone may remove files from it",
+        "run it as `models`; `--dry-run` shows what would go",
+    ),
+    (
+        errors.WrongBytes(file="org/name/a.bin", expected="ab", found="cd"),
+        6,
+        "wrong-bytes",
+        "`org/name/a.bin` has other bytes than locked: expected ab, got cd",
+        "try again; if it stays so, the hub or a proxy serves other bytes",
+    ),
+    (
+        errors.WrongBytes(file="a", expected="ab", found="cd", kept="/q"),
+        6,
+        "wrong-bytes",
+        "`a` has other bytes than locked: expected ab, got cd",
+        (
+            "try again; if it stays so, the hub or a proxy serves other bytes;"
+            " what came is kept in `/q`"
+        ),
+    ),
+    (
+        errors.NotCached(what="`gpt2`", searched=("/s", "/v"), remedy="prefill it"),
+        6,
+        "not-cached",
+        "`gpt2` is not in `/s` and `/v`",
+        "prefill it",
+    ),
+    (
+        errors.NoSuchModel(what="model `gpt3`", reason="the hub has none"),
+        6,
+        "no-such-model",
+        "model `gpt3`: the hub has none",
+        None,
+    ),
+    (
+        errors.HostileRepo(repo="org/name", path="../a\n", reason="does not stay in its folder"),
+        6,
+        "hostile-repo",
+        "repository `org/name` lists '../a\\n', which does not stay in its folder",
+        "do not use it; `ignore` in models.yml leaves single files out",
+    ),
+    (
+        errors.ViewRefused(path="/v", reason="it is a file", remedy="name another"),
+        6,
+        "view-refused",
+        "no view at `/v`: it is a file",
+        "name another",
+    ),
+    (
+        errors.ServiceRefused(path="/s", reason="it runs already"),
+        6,
+        "service-refused",
+        "no service for `/s`: it runs already",
+        None,
+    ),
+    (
+        errors.StoreFull(path="/s", resource="inodes", needed=20, available=10),
+        6,
+        "store-full",
+        "`/s` has 10 inodes free, and 20 inodes are needed",
+        "`envforge cache gc --dry-run` shows what could go; `--store` names another disk",
+    ),
+    (
         errors.ToolFailed(command=("/usr/bin/uv", "pip"), status=2, output="one\ntwo\n"),
         7,
         "tool-failed",
@@ -273,7 +353,7 @@ def _ours() -> list[type[EnvforgeError]]:
 
 
 def test_none_is_left_out() -> None:
-    """A family is never raised itself, but for the cache's, which has no kinds yet."""
+    """A family is never raised itself."""
     families = {kind.__bases__[0] for kind in _ours()} | {EnvforgeError}
     tested = {type(error) for error, *_ in CASES}
 
