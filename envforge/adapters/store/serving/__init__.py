@@ -1,0 +1,1 @@
+"""Hardlinks for users who do not own the store: the service, who asks it, what they say."""

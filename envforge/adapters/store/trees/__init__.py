@@ -1,0 +1,1 @@
+"""Cache trees that hang on the store, in folders that belong to somebody else."""
