@@ -36,15 +36,20 @@ class _Quoted(str):
     __slots__ = ()
 
 
-def activate(prefix: Path, shell: Shell) -> str:
+def activate(prefix: Path, shell: Shell, more: Mapping[str, str] | None = None) -> str:
     """Code to be evaluated by a shell; `deactivate_envforge` in it undoes what it did.
 
     It does not depend on the state of the shell that asks, so it may be kept in a file.
 
+    Args:
+        prefix: which environment.
+        shell: for which shell.
+        more: variables besides; the environment's own win.
+
     Raises:
         InvalidValue: a variable that no shell can have.
     """
-    activation = read_activation(prefix, shell)
+    activation = read_activation(prefix, shell, more)
     variables = {_Quoted(name): value for name, value in activation.all_variables.items()}
     code: str = _template(shell).render(
         variables=variables,
@@ -56,7 +61,9 @@ def activate(prefix: Path, shell: Shell) -> str:
     return code
 
 
-def read_activation(prefix: Path, shell: Shell) -> Activation:
+def read_activation(
+    prefix: Path, shell: Shell, more: Mapping[str, str] | None = None
+) -> Activation:
     """Gather what activation of a prefix means to a shell.
 
     As in conda, `conda-meta/state` overrides what packages set, and scripts run in order of name,
@@ -66,7 +73,7 @@ def read_activation(prefix: Path, shell: Shell) -> Activation:
         InvalidValue: a variable that no shell can have.
     """
     suffix = SCRIPT_SUFFIX[shell]
-    variables: dict[str, str] = {}
+    variables = dict(more or {})
     for path in sorted((prefix / "etc" / "conda" / "env_vars.d").glob("*.json")):
         variables |= package_variables(path.read_text(encoding="utf-8", errors="replace"))
     state = prefix / "conda-meta" / "state"
@@ -81,7 +88,10 @@ def read_activation(prefix: Path, shell: Shell) -> Activation:
 
 
 def run_environment(
-    prefix: Path, base: Mapping[str, str], processes: Processes | None = None
+    prefix: Path,
+    base: Mapping[str, str],
+    processes: Processes | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The variables for a program that runs in an environment, as if that were activated.
 
@@ -93,7 +103,7 @@ def run_environment(
         InvalidValue: a variable that no shell can have.
         ToolFailed: a package's activation script failed.
     """
-    activation = read_activation(prefix, "bash")
+    activation = read_activation(prefix, "bash", more)
     path = activation.variables.get("PATH", base.get("PATH"))
     environment = {
         **{name: value for name, value in base.items() if name != "PYTHONHOME"},

@@ -6,7 +6,7 @@ import difflib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +16,16 @@ from envforge.errors import FileNotUsable, InvalidFile, InvalidValue, NoSuchEnvi
 ENVIRONMENT_YML: Final = "environment.yml"
 VIRTUAL_PACKAGES_YML: Final = "virtual-packages.yml"
 CONDA_LOCK_YML: Final = "conda-lock.yml"
-FILES: Final = (ENVIRONMENT_YML, VIRTUAL_PACKAGES_YML, CONDA_LOCK_YML)
-"""In the order they are written: the lock last, so that an interruption leaves it stale."""
+MODELS_YML: Final = "models.yml"
+MODELS_LOCK_YML: Final = "models-lock.yml"
+FILES: Final = (
+    ENVIRONMENT_YML,
+    VIRTUAL_PACKAGES_YML,
+    CONDA_LOCK_YML,
+    MODELS_YML,
+    MODELS_LOCK_YML,
+)
+"""In the order they are written: a lock after its source: an interruption leaves it stale."""
 
 
 class Environments:
@@ -114,12 +122,13 @@ class Environments:
         if ("/" in env or env == ".") and _holds_environment(as_path):
             return as_path.resolve()
         names = self.names()
-        if env in names:
-            return self.root / env
-        starting = [name for name in names if name.startswith(f"{env}-torch")]
+        name = env.rstrip("/")  # as a shell completes the name of a folder
+        if name in names:
+            return self.root / name
+        starting = [one for one in names if one.startswith(f"{name}-torch")]
         if len(starting) == 1:
             return self.root / starting[0]
-        nearest = starting or difflib.get_close_matches(env, names, n=3, cutoff=0.5)
+        nearest = starting or _nearest(name, names)
         raise NoSuchEnvironment(name=env, searched=str(self.root), nearest=tuple(nearest))
 
     def read(self, folder: Path, file: str) -> str | None:
@@ -201,3 +210,10 @@ def _take_place(aside: Path, folder: Path) -> bool:
             return False
         raise
     return True
+
+
+def _nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Names that somebody may have meant: alike as a whole, or in the project's part."""
+    by_project = {one.partition("-torch")[0]: one for one in names}
+    alike = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return alike or [by_project[one] for one in difflib.get_close_matches(name, by_project)]

@@ -12,10 +12,13 @@ from typing import Final
 from envforge.errors import FileNotUsable
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
     """Write UTF-8 beside the target, flush to disk, rename.
 
-    The permission bits are those that `open` would give, so the umask decides.
+    Args:
+        path: the file, replaced where it exists.
+        text: all of it.
+        mode: permission bits; None: those that `open` would give, so the umask decides.
 
     Raises:
         FileNotUsable: the folder is read-only, the disk full, or a folder is in the way.
@@ -27,12 +30,27 @@ def write_text(path: Path, text: str) -> None:
             with aside.open("x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
                 stream.flush()
+                if mode is not None:
+                    os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path) -> str:
@@ -59,6 +77,21 @@ def is_folder(path: Path) -> bool:
 def is_there(path: Path) -> bool:
     """Unlike `Path.exists`, False where a folder above may not be entered (before Python 3.12)."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def is_gone(path: Path) -> bool:
+    """Whether nothing has this name. Where that cannot be told, something may: False.
+
+    A folder on the way that may not be entered, or a disk that answers with an error, proves
+    nothing; who removes what is not needed any more must not take it for an absence.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 _LARGEST: Final = 1 << 28
@@ -91,6 +124,26 @@ def read_start(path: str, most: int = _LARGEST) -> bytes:
         os.close(descriptor)
 
 
+def open_to_look(path: str, *, dir_fd: int | None = None) -> int:
+    """A descriptor whose reads leave the access time alone: a look of ours is no use of a file.
+
+    A symbolic link is refused, and a pipe does not make us wait.
+
+    Raises:
+        OSError: it is not there, or may not be read.
+    """
+    flags = _READING | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError:  # of another owner: only they, and root, may spare it
+        return os.open(path, flags, dir_fd=dir_fd)
+
+
+def reason(error: OSError) -> str:
+    """What the system says, as a part of a sentence."""
+    return (error.strerror or str(error)).lower()
+
+
 def unusable(path: Path, error: OSError) -> FileNotUsable:
     """Say an OSError in our words."""
     remedies = {
@@ -102,7 +155,7 @@ def unusable(path: Path, error: OSError) -> FileNotUsable:
     name = _errno_name(error)
     return FileNotUsable(
         path=str(path),
-        reason=(error.strerror or str(error)).lower(),
+        reason=reason(error),
         remedy=remedies.get(name),
     )
 

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -73,8 +73,9 @@ def _acquire(path: Path, waiting: Callable[[str], None]) -> int | None:
         try:
             if _try(descriptor):
                 if _is_still(path, descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, _who().encode(), 0)
+                    with suppress(OSError):  # a disk that is full must not keep us from freeing it
+                        os.ftruncate(descriptor, 0)
+                        os.pwrite(descriptor, _who().encode(), 0)
                     return descriptor
                 os.close(descriptor)  # its owner removed the file, and the folder with it
                 continue

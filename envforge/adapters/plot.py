@@ -7,7 +7,7 @@ The same grid gives the same bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -68,15 +68,24 @@ def write_heatmap(grid: Grid, path: Path, title: str) -> None:
         ToolMissing: matplotlib is not installed.
         FileNotUsable: the file cannot be written.
     """
+    write_figure(path, _size(grid), lambda figure: _draw(figure, grid, title))
+
+
+def write_figure(path: Path, size: tuple[float, float], draw: Callable[[Any], None]) -> None:
+    """Draw into a figure of `size` inches, and save it by the file's suffix.
+
+    Raises:
+        InvalidValue, ToolMissing, FileNotUsable: see `write_heatmap`.
+    """
     check_suffix(path)
-    picture = _render(grid, path.suffix.lower().removeprefix("."), title)
+    picture = _render(path.suffix.lower().removeprefix("."), size, draw)
     try:
         path.write_bytes(picture)
     except OSError as error:
         raise unusable(path, error) from error
 
 
-def _render(grid: Grid, kind: str, title: str) -> bytes:
+def _render(kind: str, size: tuple[float, float], draw: Callable[[Any], None]) -> bytes:
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -90,8 +99,8 @@ def _render(grid: Grid, kind: str, title: str) -> bytes:
     # A fixed salt and no date: identifiers and metadata would differ in every run.
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with mpl.rc_context({"svg.hashsalt": "envforge", "font.family": "DejaVu Sans"}):
-        figure = Figure(figsize=_size(grid), layout="constrained")
-        _draw(figure, grid, title)
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
         figure.savefig(out, format=kind, dpi=160, metadata=metadata)
     return out.getvalue()
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import read_text, unusable, write_text
+from envforge.adapters.files import flush_folder, read_text, unusable, write_text
 from envforge.adapters.prefix_reader import leftover_dist_infos, unreadable_records
 from envforge.formats import conda_meta
 from envforge.model.lock import LockedPackage
@@ -31,7 +31,7 @@ def write_marker(prefix: Path, record: InstallRecord) -> None:
     """
     meta = prefix / "conda-meta"
     write_text(meta / conda_meta.MARKER, conda_meta.render_marker(record))
-    _flush_folder(meta)
+    flush_folder(meta)
 
 
 def clear_leftovers(prefix: Path) -> None:
@@ -150,11 +150,3 @@ def _remove_once(folder: Path, retry: Callable[..., object]) -> None:
 
 def _escaped(name: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

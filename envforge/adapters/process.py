@@ -140,6 +140,11 @@ class Child:
         for line in self._process.stdout:
             yield line.decode("utf-8", "replace")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has; what it started may go on."""
+        return self._process.poll() is not None
+
     def end(self) -> Completed:
         """Wait for it; its standard output was read by `lines`."""
         status = self._process.wait()

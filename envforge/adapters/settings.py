@@ -24,6 +24,8 @@ KEYS: Final[Mapping[str, str]] = {
     "envs": "folder of the environments' folders",
     "prefixes": "folder that environments are installed under",
     "package-cache": "folder of unpacked packages, shared by all environments",
+    "store": "folder of model files, shared by all environments",
+    "views": "folder of the environments' views of the store; on the store's own filesystem",
     "cache": "envforge's own cache: channel metadata, host Python packages",
     "host-root": "where the machine's own files are seen, `/host` in some containers",
     "mirror": "folder or address under which channels are found by their name",
@@ -33,7 +35,9 @@ KEYS: Final[Mapping[str, str]] = {
     "link-scripts": "let packages run their post-link scripts",
 }
 """Every setting: as `[tool.envforge]` key, and as `ENVFORGE_KEY` in the environment."""
-_FOLDERS: Final = frozenset({"envs", "prefixes", "package-cache", "cache", "host-root"})
+_FOLDERS: Final = frozenset(
+    {"envs", "prefixes", "package-cache", "cache", "host-root", "store", "views"}
+)
 _FOREVER: Final = 1e6
 """Seconds; what engines are handed must be finite."""
 _TEXTS: Final = _FOLDERS | {"mirror", "wheel-index"}
@@ -58,12 +62,15 @@ def load_settings(
     home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
     conda = read_conda_settings(environ, home)
     cache = _path(values.get("cache"), cwd) or _cache_home(environ, home) / "envforge"
+    store = _path(values.get("store"), cwd) or _data_home(environ, home) / "envforge" / "store"
     return Settings(
         home=home,
         envs_folder=_path(values.get("envs"), cwd) or cwd / "envs",
         prefixes=_path(values.get("prefixes"), cwd) or _prefixes(conda, home),
         package_cache=_path(values.get("package-cache"), cwd) or _package_cache(conda, cache),
         cache=cache,
+        store=store,
+        views=_path(values.get("views"), cwd) or store / "views",
         host_root=_path(values.get("host-root"), cwd) or Path("/"),
         mirror=_mirror(values.get("mirror"), cwd),
         wheel_index=str(values.get("wheel-index", "auto")),
@@ -164,7 +171,8 @@ def _seconds(value: object) -> float:
 
 
 def _path(value: Any, cwd: Path) -> Path | None:
-    return None if value is None else cwd / _expanded(value)
+    """Absolute, and without `..`: one folder has one path, by which views are known."""
+    return None if value is None else Path(os.path.abspath(cwd / _expanded(value)))  # noqa: PTH100
 
 
 def _expanded(value: Any) -> Path:
@@ -180,6 +188,10 @@ def _mirror(value: Any, cwd: Path) -> str | None:
     if value is None or "://" in str(value):
         return None if value is None else str(value).rstrip("/")
     return str((cwd / _expanded(value)).resolve())
+
+
+def _data_home(environ: Mapping[str, str], home: Path) -> Path:
+    return Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
 
 
 def _cache_home(environ: Mapping[str, str], home: Path) -> Path:

@@ -33,6 +33,7 @@ def test_locate_by_name_beginning_or_path(environments: Environments) -> None:
 
     assert environments.locate("nlp-bert-torch20-cu118") == folder
     assert environments.locate("nlp-bert") == folder
+    assert environments.locate("nlp-bert-torch20-cu118/") == folder
     assert environments.locate(str(folder)) == folder
     assert environments.locate(str(folder / "conda-lock.yml")) == folder
 
@@ -41,6 +42,9 @@ def test_an_unknown_name_shows_the_nearest(environments: Environments) -> None:
     with pytest.raises(NoSuchEnvironment) as caught:
         environments.locate("nlp-bart-torch20-cu118")
 
+    assert "`nlp-bert-torch20-cu118`" in (caught.value.hint or "")
+    with pytest.raises(NoSuchEnvironment) as caught:
+        environments.locate("nlp-brt")
     assert "`nlp-bert-torch20-cu118`" in (caught.value.hint or "")
     with pytest.raises(NoSuchEnvironment, match="`zzz`"):
         environments.locate("zzz")

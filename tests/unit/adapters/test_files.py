@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from envforge.adapters.files import read_text, unusable, write_text
+from envforge.adapters.files import is_gone, open_to_look, read_text, unusable, write_text
 from envforge.errors import FileNotUsable
 
 
@@ -49,3 +49,31 @@ def test_remedies_name_what_helps() -> None:
 
     assert "free some space" in (full.hint or "")
     assert "no space left" in str(full)
+
+
+def test_gone_is_only_what_nobody_can_doubt(tmp_path: Path) -> None:
+    """A loop of links, as a folder that may not be entered, says nothing of what lies behind."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+
+    assert is_gone(tmp_path / "missing")
+    assert is_gone(tmp_path / "missing" / "below")
+    assert is_gone(tmp_path / "file" / "below")
+    assert not is_gone(tmp_path / "file")
+    assert not is_gone(tmp_path / "loop")
+    assert not is_gone(tmp_path / "loop" / "below")
+
+
+def test_a_look_is_no_use(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    os.utime(path, (1, 2))  # older than its last change: where reads are recorded, one would be
+
+    descriptor = open_to_look(str(path))
+    assert os.read(descriptor, 2) == b"x"
+    os.close(descriptor)
+
+    assert path.stat().st_atime == 1
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(OSError, match="symbolic"):
+        open_to_look(str(tmp_path / "link"))

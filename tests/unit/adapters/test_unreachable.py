@@ -12,7 +12,14 @@ from envforge.model.solving import Channel
 
 HERE = Path("/nowhere")
 SETTINGS = Settings(
-    home=HERE, envs_folder=HERE, prefixes=HERE, package_cache=HERE, cache=HERE, timeout=7
+    home=HERE,
+    envs_folder=HERE,
+    prefixes=HERE,
+    package_cache=HERE,
+    cache=HERE,
+    store=HERE,
+    views=HERE,
+    timeout=7,
 )
 CHANNELS = (Channel(name="c", url="https://host/c", mirror="https://u:secret@mirror/c"),)
 URL = "https://host/c/linux-64/repodata.json"
