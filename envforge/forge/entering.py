@@ -9,7 +9,8 @@ from pathlib import Path
 
 from envforge.adapters import activation_scripts
 from envforge.adapters.process import become
-from envforge.errors import InvalidValue, ToolMissing
+from envforge.errors import FileNotUsable, InvalidValue, NoSuchEnvironment, ToolMissing
+from envforge.forge.caching import activating
 from envforge.forge.locating import usable_prefix
 from envforge.forge.workplace import Workplace
 from envforge.formats.activation import SHELLS
@@ -19,9 +20,13 @@ _OTHER_NAMES = {"sh": "bash", "dash": "bash", "ksh": "bash", "pwsh": "powershell
 
 def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path | None) -> None:
     """Replace this process by a command in the environment."""
-    place = usable_prefix(workplace, _folder(workplace, env, prefix), prefix)
+    folder = _folder(workplace, env, prefix)
+    place = usable_prefix(workplace, folder, prefix)
     variables = activation_scripts.run_environment(
-        place, workplace.settings.environment, workplace.processes
+        place,
+        workplace.settings.environment,
+        workplace.processes,
+        activating.variables(workplace, folder.name, place),
     )
     program = shutil.which(command[0], path=variables.get("PATH", ""))
     if program is None:
@@ -35,7 +40,8 @@ def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path 
 
 def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path | None) -> str:
     """Shell code for `eval`."""
-    place = usable_prefix(workplace, _folder(workplace, env, prefix), prefix)
+    folder = _folder(workplace, env, prefix)
+    place = usable_prefix(workplace, folder, prefix)
     named = shell or Path(workplace.settings.environment.get("SHELL") or "bash").name
     named = _OTHER_NAMES.get(named, named)
     if named not in SHELLS:
@@ -45,11 +51,18 @@ def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path 
             reason="is not one we write code for",
             remedy=f"`--shell` takes {', '.join(SHELLS)}",
         )
-    return activation_scripts.activate(place, named)
+    models = activating.variables(workplace, folder.name, place)
+    return activation_scripts.activate(place, named, models)
 
 
 def _folder(workplace: Workplace, env: str, prefix: Path | None) -> Path:
-    return Path(env) if prefix is not None else workplace.environments.locate(env)
+    """The environment's folder, which tells its models; with a prefix, it need not be there."""
+    try:
+        return workplace.environments.locate(env)
+    except (NoSuchEnvironment, FileNotUsable):
+        if prefix is None:
+            raise
+        return Path(env)
 
 
 def _nearest_program(program: str, prefix: Path, env: str) -> str:

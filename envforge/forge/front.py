@@ -15,6 +15,7 @@ from envforge.model.spec import AUTO
 from envforge.ports import MachineProbe, Reporter
 
 if TYPE_CHECKING:
+    from envforge.forge.caching.front import ModelCache
     from envforge.model.cuda import CudaVersion
     from envforge.model.finding import Level, Report
     from envforge.model.lock import Lock
@@ -62,6 +63,13 @@ class Forge:
         """The platform we run on."""
         return this_platform()
 
+    @property
+    def cache(self) -> ModelCache:
+        """The shared model cache."""
+        from envforge.forge.caching.front import ModelCache
+
+        return ModelCache(self._workplace)
+
     # --- the main job -----------------------------------------------------------------------
 
     def create(
@@ -77,6 +85,7 @@ class Forge:
         channels: Sequence[str] = (),
         platforms: Sequence[str] = (),
         wheel_index: str | None = None,
+        models: Sequence[str] = (),
         driver: str | None = None,
         gpus: Sequence[str] = (),
         target_host: bool = False,
@@ -86,7 +95,7 @@ class Forge:
         dry_run: bool = False,
         require_gpu: bool = False,
     ) -> CreateResult:
-        """Lock, install and verify; run again, it goes on where it stopped.
+        """Lock, install, fetch models and verify; run again, it goes on where it stopped.
 
         Args:
             project: `[a-z0-9][a-z0-9._-]*`, at most 64 characters.
@@ -99,6 +108,7 @@ class Forge:
             channels: searched before the source's own.
             platforms: to lock for; empty: this machine's.
             wheel_index: `auto`, `pytorch`, `site` or an address; None: as set.
+            models: of the hub, `org/name` or `org/name@revision`: pinned in models-lock.yml.
             driver: that of the machine it is for, instead of this one's.
             gpus: those of that machine, by name (`H200`) or compute capability.
             target_host: it is for the machine that virtual-packages.yml (before there is one,
@@ -113,7 +123,10 @@ class Forge:
             EnvforgeError: with the exit code of its family; nothing half-written is left.
         """
         from envforge.forge import asking, installing, locking, naming, preflight, verifying
+        from envforge.forge.caching import creating
+        from envforge.forge.caching import locking as model_locking
 
+        wanted = model_locking.parse(models)  # a slip is told before anything is asked
         request = asking.make_request(
             self._workplace,
             project,
@@ -138,6 +151,7 @@ class Forge:
         installing.check_platform(request.platforms)
         installing.check_place(self._workplace, decision.name, prefix)
         folder = self._workplace.environments.folder(decision.name)
+        planned_models = model_locking.plan_request(self._workplace, folder, wanted)
         gate = preflight.Gate(
             self._workplace,
             folder,
@@ -159,17 +173,21 @@ class Forge:
             before_writing=check,
         )
         gate.check(locked.lock)  # also one that was there already
+        locked = model_locking.with_models(self._workplace, locked, planned_models)
         if dry_run:
             planned = installing.plan(self._workplace, locked.folder, locked.lock, prefix)
             return CreateResult(name=locked.name, lock=locked, planned=planned)
         installed = installing.install(self._workplace, locked.folder, locked.lock, prefix)
+        prefilled = creating.prefill(self.cache, self._workplace, locked.folder)
         report = verifying.verify_one(
             self._workplace,
             locked.folder,
             installed.prefix,
             naming.Looking(require_gpu=require_gpu),
         )
-        return CreateResult(name=locked.name, lock=locked, install=installed, report=report)
+        return CreateResult(
+            name=locked.name, lock=locked, install=installed, prefill=prefilled, report=report
+        )
 
     def lock(
         self,
@@ -177,6 +195,7 @@ class Forge:
         *,
         torch: str | None = None,
         cuda: str | CudaVersion | None = None,
+        models: Sequence[str] = (),
         driver: str | None = None,
         gpus: Sequence[str] = (),
         engine: Engine = "rattler",
@@ -187,24 +206,31 @@ class Forge:
         """Write the folder of a new environment, or solve an edited environment.yml again.
 
         With `torch` or `cuda` it is a request, as for `create`; without, `name` is that of an
-        environment.
+        environment. `models` are pinned beside it; those that were before stay as they are.
 
         Raises:
             Unsolvable, WrongBuild, EnvironmentExists, NoSuchEnvironment, MatrixError
         """
         from envforge.forge import asking, locking
+        from envforge.forge.caching import locking as model_locking
 
+        wanted = model_locking.parse(models)
         if torch is None and cuda is None:
             asking.refuse_request_options(name, {**request, "driver": driver, "gpus": gpus})
             path = self._workplace.environments.locate(name)
-            return locking.relock(self._workplace, path, dry_run=dry_run, engine=engine)
+            planned = model_locking.plan_request(self._workplace, path, wanted)
+            locked = locking.relock(self._workplace, path, dry_run=dry_run, engine=engine)
+            return model_locking.with_models(self._workplace, locked, planned)
         asked = asking.make_request(self._workplace, name, torch=torch, cuda=cuda, **request)
         decision = asking.decide(
             self._workplace, asked, driver=driver, gpus=gpus, force=force, command="lock"
         )
-        return locking.lock_request(
+        path = self._workplace.environments.folder(decision.name)
+        planned = model_locking.plan_request(self._workplace, path, wanted)
+        locked = locking.lock_request(
             self._workplace, decision, dry_run=dry_run, force=force, engine=engine
         )
+        return model_locking.with_models(self._workplace, locked, planned)
 
     def install(
         self,

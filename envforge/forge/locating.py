@@ -85,7 +85,15 @@ def usable_prefix(workplace: Workplace, folder: Path, given: Path | None) -> Pat
         BrokenPrefix: nothing is installed, or an install was interrupted.
     """
     prefix = prefix_of(workplace, folder, given)
-    state = read_state(prefix)
+    try:
+        state = read_state(prefix)
+    except BrokenPrefix as error:
+        raise BrokenPrefix(
+            prefix=str(prefix),
+            reason="is no conda environment",
+            remedy=f"`envforge install {folder.name}` makes one"
+            + (f"; `--prefix` names where it is: not `{given}`" if given else ""),
+        ) from error
     if state in {PrefixState.INSTALLED, PrefixState.FOREIGN}:
         return prefix
     reasons = {

@@ -12,8 +12,11 @@ from typing import NoReturn
 import pytest
 from fakes.workplace import NAME, fake_forge, make_environment, workplace_of
 
+from envforge.adapters.users import folder_of
 from envforge.errors import BrokenPrefix, InvalidValue, NoSuchEnvironment, ToolMissing
 from envforge.forge import Forge
+from envforge.forge.caching.activating import view_path
+from envforge.forge.workplace import Workplace
 
 
 @pytest.fixture
@@ -44,6 +47,18 @@ def exec_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Became(program, command, env)
 
     monkeypatch.setattr(os, "execve", execve)
+
+
+@pytest.mark.usefixtures("exec_is_told")
+def test_the_models_of_an_environment_are_found_with_a_prefix_too(forge: Forge) -> None:
+    """`nlp` is `nlp-torch27-cu126`, whether or not we are told where it is installed."""
+    view = view_path(Workplace(settings=forge.settings), "env", folder_of(os.geteuid()), NAME)
+    view.mkdir(parents=True)
+
+    for prefix in (None, forge.settings.prefixes / NAME):
+        with pytest.raises(Became) as caught:
+            forge.run("p", ("torchrun",), prefix=prefix)
+        assert caught.value.env["HF_HUB_CACHE"] == str(view)
 
 
 @pytest.mark.usefixtures("exec_is_told")

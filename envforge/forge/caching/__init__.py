@@ -1,0 +1,1 @@
+"""The shared model cache, one module a task."""
