@@ -9,11 +9,12 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 import click
 
 from envforge import __version__
+from envforge.cli.command_table import TableGroup
 from envforge.errors import EnvforgeError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("Environments", "Run a command in an environment."),
     "activate": ("Environments", "Print shell code that activates an environment."),
     "remove": ("Environments", "Remove an installed environment."),
+    "cache": ("Models", "Pin, fetch, share and clean up model files."),
     "matrix": ("Knowledge", "Show which torch and CUDA exist, and which run here."),
     "explain": ("Knowledge", "Say what a check of verify looks at, and what mends it."),
     "templates": ("Knowledge", "List the environments to start from."),
@@ -34,17 +36,18 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Command name to its section and short help; `cli/<name>.py` holds the command."""
 
-_MODULES: Final = {"list": "list_"}
-"""Where a module cannot bear the command's name."""
-
 _BUG: Final = """\
 this is a bug in envforge: please report it with the text above and the command that was run"""
 _READER_GONE: Final = 141
 """What a shell reports of a program that wrote to a closed pipe: 128 and SIGPIPE."""
 
 
-class Commands(click.Group):
-    """Finds commands by the table, and turns errors into exit codes."""
+class Commands(TableGroup):
+    """Turns errors into exit codes."""
+
+    table = COMMANDS
+    package = "envforge.cli"
+    modules: ClassVar = {"list": "list_"}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click; notes first whether errors are to be JSON, since parsing may be what fails.
@@ -56,42 +59,6 @@ class Commands(click.Group):
         ours = [*takewhile("--".__ne__, args)]
         ctx.meta[AS_JSON] = "--json" in ours and "run" not in ours[:1]
         return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        from importlib import import_module
-
-        module = import_module(f"envforge.cli.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = module.command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click, with the nearest names where there is none."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(args[0], COMMANDS, n=2, cutoff=0.5)
-            if not nearest:
-                raise
-            meant = " or ".join(repr(name) for name in nearest)
-            raise click.UsageError(f"{error.message} Did you mean {meant}?", ctx) from error
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections from the table."""
-        for section in dict.fromkeys(section for section, _ in COMMANDS.values()):
-            rows = [(name, text) for name, (where, text) in COMMANDS.items() if where == section]
-            with formatter.section(section):
-                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an expected failure ends with its exit code."""
@@ -140,8 +107,9 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         status = cli.main(args=args, prog_name="envforge", standalone_mode=False)
         leave(status if isinstance(status, int) else 0)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("interrupted\n")
+    except (KeyboardInterrupt, click.Abort) as error:
+        how_to_go_on = f": {error}" if str(error) else ""
+        sys.stderr.write(f"interrupted{how_to_go_on}\n")
         leave(130)
     except click.ClickException as error:
         error.show()

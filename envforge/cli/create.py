@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("project")
 @options.request_options
+@options.model_option
 @options.target_host_option
 @options.prefix_option
 @options.dry_run_option
@@ -35,8 +36,9 @@ def command(
     """Lock, install and verify an environment for PROJECT.
 
     Writes ENVS/PROJECT-torchXY-cuZZZ/ with environment.yml, virtual-packages.yml and
-    conda-lock.yml, installs what was locked, and checks it. Run again after an
-    interruption, it goes on where it stopped.
+    conda-lock.yml, installs what was locked, and checks it. With --model also
+    models.yml and models-lock.yml, and fetches the models into the store, if there
+    is one. Run again after an interruption, it goes on where it stopped.
     """
     result = forge.create(
         project, prefix=prefix, dry_run=dry_run, require_gpu=require_gpu, **request

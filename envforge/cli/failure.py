@@ -16,7 +16,13 @@ AS_JSON: Final = "envforge.as_json"
 """Key in click's `meta`: whether the command line asked for JSON."""
 PLACES: Final = "envforge.places"
 """Key in click's `meta`: the options `--mirror`, `--envs` and `--offline` as they were given."""
+STORE: Final = "envforge.store-option"
+"""Key in click's `meta`: `--store`, and `--envs`, as they were given."""
 _COMMANDS: Final = re.compile(r"^( +envforge (?:create|lock) .*)$", re.MULTILINE)
+_OF_CACHE: Final = re.compile(
+    r"\benvforge cache (?:init|lock|diff|prefill|view|env|serve|scan|adopt|verify|gc|prove|doctor)"
+    r"\b(?! --store)"
+)
 
 
 def show_error(error: EnvforgeError | click.UsageError) -> None:
@@ -50,7 +56,14 @@ def _hint(error: Exception) -> str | None:
     hint: str | None = getattr(error, "hint", None)
     context = click.get_current_context(silent=True)
     places: str = context.meta.get(PLACES, "") if context else ""
-    return _COMMANDS.sub(lambda found: f"{found[1]}{places}", hint) if hint else None
+    return to_paste(_COMMANDS.sub(lambda found: f"{found[1]}{places}", hint)) if hint else None
+
+
+def to_paste(text: str) -> str:
+    """Let the commands of `envforge cache` in a text look where this command line looked."""
+    context = click.get_current_context(silent=True)
+    given: str = context.meta.get(STORE, "") if context else ""
+    return _OF_CACHE.sub(lambda found: f"{found[0]}{given}", text)
 
 
 def _facts(error: Exception) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="PROJECT|ENV", shell_complete=options.complete_environment)
 @options.request_options
+@options.model_option
 @options.dry_run_option
 @options.json_option
 @options.forge_options

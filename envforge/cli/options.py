@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from envforge.cli.failure import PLACES
+from envforge.cli.failure import PLACES, STORE
 from envforge.errors import EnvforgeError
 from envforge.model.machine import PLATFORMS
 from envforge.model.spec import SOURCES
@@ -44,11 +44,40 @@ def forge_options(function: F) -> F:
         verbose: int,
         **kwargs: Any,
     ) -> Any:
-        overrides = {"envs": envs, "mirror": mirror, "offline": offline}
-        click.get_current_context().meta[PLACES] = _as_typed(overrides)
+        store = store_given()
+        overrides = {"envs": envs, "mirror": mirror, "offline": offline, "store": store}
+        meta = click.get_current_context().meta
+        meta[PLACES] = _as_typed({**overrides, "store": None})
+        meta[STORE] = _as_typed({"store": store, "envs": envs})
         return function(make_forge(overrides, -1 if quiet else verbose), *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def store_option(function: F) -> F:
+    """Add `--store DIR`; stands below `forge_options`, which reads it as a setting."""
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        expose_value=False,
+        callback=_note_store,
+        is_eager=True,
+        help="Folder of the model files. [ENVFORGE_STORE, or ~/.local/share/envforge/store]",
+    )(function)
+
+
+_STORE_OPTION = "envforge.store"
+
+
+def _note_store(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    ctx.meta[_STORE_OPTION] = value
+
+
+def store_given() -> Path | None:
+    """What `--store` says on this command line."""
+    found: Path | None = click.get_current_context().meta.get(_STORE_OPTION)
+    return found
 
 
 def _as_typed(overrides: Mapping[str, Any]) -> str:
@@ -122,6 +151,13 @@ _REQUEST = (
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the answer as a versioned JSON document."
+)
+model_option = click.option(
+    "--model",
+    "models",
+    metavar="REPO[@REV]",
+    multiple=True,
+    help="A model of the hub; dataset:R, R:tokenizer-only. Repeatable.",
 )
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Stop before the first write, and show the plan."

@@ -11,7 +11,8 @@ from typing import Any, TextIO
 
 import click
 
-from envforge.cli.render import size
+from envforge.cli.failure import to_paste
+from envforge.cli.shown import size
 
 
 class PlainReporter:
@@ -40,11 +41,11 @@ class PlainReporter:
     def note(self, message: str) -> None:
         """See `ports.Reporter.note`."""
         if self._verbosity >= 0:
-            self._line(f"note: {message}")
+            self._line(f"note: {to_paste(message)}")
 
     def warn(self, message: str) -> None:
         """See `ports.Reporter.warn`."""
-        self._line(f"{click.style('warning:', fg='yellow', bold=True)} {message}")
+        self._line(f"{click.style('warning:', fg='yellow', bold=True)} {to_paste(message)}")
 
     def _line(self, text: str) -> None:
         click.echo(text, file=self._stream)

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from envforge.cli.shown import as_json as as_json  # noqa: PLC0414 - commands find it here
+from envforge.cli.shown import size as size  # noqa: PLC0414
 from envforge.model.changes import describe_changes
 from envforge.model.cuda import accelerator_name
+from envforge.model.fetching import Prefilled
 from envforge.model.lock import Lock, Target
 from envforge.model.prefix import InstallPlan, InstallResult, PrefixState
-from envforge.model.results import CreateResult, EnvironmentInfo, LockResult, PlannedInstall
+from envforge.model.results import (
+    CreateResult,
+    EnvironmentInfo,
+    LockResult,
+    ModelsResult,
+    PlannedInstall,
+)
+from envforge.model.wording import counted
 
 if TYPE_CHECKING:
     from envforge.model.template import Template
-
-
-def as_json(command: str, document: Mapping[str, Any]) -> str:
-    """A document that names its schema and version first."""
-    return json.dumps(
-        {"schema": f"envforge.{command}/1", **document},
-        indent=2,
-        ensure_ascii=False,
-    )
 
 
 # --- documents ------------------------------------------------------------------------------
@@ -50,7 +50,16 @@ def lock_document(result: LockResult) -> dict[str, Any]:
         "packages": _counts(result.lock),
         "notes": list(result.notes),
         "files": list(result.files),
+        "models": _models_document(result.models),
     }
+
+
+def _models_document(result: ModelsResult | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    from envforge.cli import render_models
+
+    return render_models.lock_document(result)
 
 
 def _counts(lock: Lock) -> dict[str, int]:
@@ -108,8 +117,17 @@ def create_document(result: CreateResult) -> dict[str, Any]:
         "lock": lock_document(result.lock),
         "install": install_document(result.install) if result.install else None,
         "planned": planned_document(result.planned) if result.planned else None,
+        "prefill": _prefill_document(result.prefill),
         "verify": as_document(result.report) if result.report else None,
     }
+
+
+def _prefill_document(result: Prefilled | None) -> dict[str, Any] | None:
+    if result is None:
+        return None
+    from envforge.cli import render_prefill
+
+    return dict(render_prefill.document(result))
 
 
 def info_document(info: EnvironmentInfo, *, packages: bool = False) -> dict[str, Any]:
@@ -138,12 +156,16 @@ def show_locked(result: LockResult) -> None:
     """Where the lock lies, and what it came to."""
     target = result.lock.target
     counts = ", ".join(
-        f"{count} packages for {name}" for name, count in _counts(result.lock).items()
+        f"{counted(count, 'package')} for {name}" for name, count in _counts(result.lock).items()
     )
     verb = {"written": "locked", "unchanged": "unchanged", "planned": "would lock"}[result.outcome]
     click.echo(f"{_good(verb)} {result.folder}: {counts}")
     if target is not None:
         click.echo(f"  {describe_target(target)}")
+    if result.models is not None:
+        from envforge.cli import render_models
+
+        render_models.show_locked(result.models)
 
 
 def describe_target(target: Target) -> str:
@@ -168,14 +190,14 @@ def show_planned(planned: PlannedInstall) -> None:
     unknown = f" ({forecast.estimated} sizes estimated)" if forecast.estimated else ""
     click.echo(
         f"  download {size(forecast.download_bytes)}, cache {size(forecast.cache_bytes)},"
-        f" prefix {size(forecast.prefix_bytes)}, {forecast.inodes} files{unknown}"
+        f" prefix {size(forecast.prefix_bytes)}, {counted(forecast.inodes, 'file')}{unknown}"
     )
 
 
 def show_installed(result: InstallResult) -> None:
     """Where the environment is, and how it came there."""
     if result.plan.is_empty:
-        click.echo(f"{_good('as locked')} {result.prefix}: {result.plan.keep} packages")
+        click.echo(f"{_good('as locked')} {result.prefix}: {counted(result.plan.keep, 'package')}")
         return
     changed = len(result.plan.add) + len(result.plan.change) + len(result.plan.remove)
     how = {
@@ -184,14 +206,14 @@ def show_installed(result: InstallResult) -> None:
         "copy": "copied from the package cache (other filesystem)",
         "none": "nothing linked",
     }[result.link_mode]
-    click.echo(f"{_good('installed')} {result.prefix}: {_count(changed, 'change')}, {how}")
+    click.echo(f"{_good('installed')} {result.prefix}: {counted(changed, 'change')}, {how}")
     bytecode = {
         "compiled": "byte-compiled",
         "background": "byte-compiling goes on in the background",
         "skipped": "not byte-compiled",
     }[result.bytecode]
     click.echo(
-        f"  {_count(result.downloaded, 'archive')} fetched, {bytecode}, {result.seconds:.1f} s"
+        f"  {counted(result.downloaded, 'archive')} fetched, {bytecode}, {result.seconds:.1f} s"
     )
 
 
@@ -202,6 +224,10 @@ def show_created(result: CreateResult) -> None:
         show_planned(result.planned)
     if result.install is not None:
         show_installed(result.install)
+    if result.prefill is not None:
+        from envforge.cli import render_prefill
+
+        render_prefill.show(result.prefill)
     if result.report is not None:
         from envforge.cli import render_report
 
@@ -305,18 +331,6 @@ def show_template(template: Template) -> None:
         click.echo(f"  {item.spec}{'  (' + '; '.join(conditions) + ')' if conditions else ''}")
     for name, value in template.variables.items():
         click.echo(f"  {name}={value}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def size(number: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} B"
 
 
 def _good(text: str) -> str:

@@ -14,6 +14,7 @@ import click
 
 from envforge.cli.plain_text import clean, one_line
 from envforge.model.finding import Finding, Outcome, Report, Unseen
+from envforge.model.wording import counted
 
 Line = tuple[str, str]
 """A word for how it looks, one of `STYLES`, and text."""
@@ -73,25 +74,18 @@ def _mood(report: Report) -> str:
 def _headline(report: Report) -> str:
     errors = sum(item.severity == "error" for item in report.findings)
     counts = [
-        (errors, "problem"),
-        (len(report.findings) - errors, "warning"),
-        (len(report.crashed), "crashed check"),
-        (len(report.unanswered), "check without an answer"),
+        (errors, "problem", ""),
+        (len(report.findings) - errors, "warning", ""),
+        (len(report.crashed), "crashed check", ""),
+        (len(report.unanswered), "check", " without an answer"),
     ]
-    said = [f"{n} {_plural(noun, n)}" for n, noun in counts if n]
+    said = [f"{counted(n, noun)}{rest}" for n, noun, rest in counts if n]
     if report.unseen and not errors:
         said.insert(0, "could not look")
     passed = sum(item.verdict == "passed" for item in report.outcomes)
-    said.append(f"{passed} {_plural('check', passed)} passed at level {report.level}")
+    said.append(f"{counted(passed, 'check')} passed at level {report.level}")
     verdict = "ok" if report.passed else "NOT OK"
     return f"{report.subject}: {verdict} ({', '.join(said)})"
-
-
-def _plural(noun: str, number: int) -> str:
-    if number == 1:
-        return noun
-    first, blank, rest = noun.partition(" without")
-    return f"{first}s{blank}{rest}"
 
 
 # --- problems -------------------------------------------------------------------------------
@@ -162,7 +156,7 @@ def _unproven(outcomes: Sequence[Outcome], width: int, *, verbose: bool) -> Iter
         yield "", f"  {_shortened(reason, [item.check for item in group], width - 2)}"
     left = sum(len(group) for _, group in groups[_SHOWN:])
     if left:
-        yield "aside", f"  and {left} {_plural('check', left)} more, each for its own reason (-v)"
+        yield "aside", f"  and {counted(left, 'check')} more, each for its own reason (-v)"
 
 
 def _shortened(reason: str, names: Sequence[str], width: int) -> str:
@@ -174,7 +168,7 @@ def _shortened(reason: str, names: Sequence[str], width: int) -> str:
         text = f"{reason}{', '.join(names[:shown])}{more}"
         if len(text) <= width:
             return text
-    count = f"{len(names)} {_plural('check', len(names))}"
+    count = counted(len(names), "check")
     return textwrap.shorten(f"{reason}{count}", width, placeholder=" …")
 
 

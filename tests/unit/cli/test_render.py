@@ -184,10 +184,10 @@ def test_a_plan_with_every_kind_of_change(capsys: Capture) -> None:
         "  ~ python 3.10.13 -> 3.10.14",
         "  - mkl 2024.2",
         "  81 packages stay",
-        "  download 1.5 GB, cache 4.8 GB, prefix 12.0 kB, 61204 files (2 sizes estimated)",
+        "  download 1.5 GB, cache 4.8 GB, prefix 12.0 kB, 61,204 files (2 sizes estimated)",
     ]
     render.show_planned(replace(PLANNED, forecast=replace(FORECAST, estimated=0)))
-    assert capsys.readouterr().out.endswith(" 61204 files\n")
+    assert capsys.readouterr().out.endswith(" 61,204 files\n")
 
 
 @pytest.mark.parametrize(
