@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["fakes.local_channel"]
+pytest_plugins = ["fakes.local_channel", "fakes.places"]
 
 SHARED_CHANNELS = Path(
     os.environ.get("ENVFORGE_TEST_CHANNELS", Path(__file__).parents[2] / "shared" / "channels")
@@ -42,6 +42,8 @@ def guard(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
         _real_connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+    # Nothing here outlives a power cut, and a disk takes longer over it than most tests.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     return home
 
 

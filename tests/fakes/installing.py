@@ -288,6 +288,8 @@ def make_settings(folder: Path, **given: Any) -> Settings:
         "prefixes": folder / "prefixes",
         "package_cache": folder / "pkgs",
         "cache": folder / "cache",
+        "store": folder / "store",
+        "views": given.get("store", folder / "store") / "views",
         "environment": dict(os.environ),
     }
     return Settings(**{**defaults, **given})

@@ -52,7 +52,9 @@ def server(tmp_path: Path) -> Iterator[ChannelServer]:
 
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
-    here = dict.fromkeys(("home", "envs_folder", "prefixes", "package_cache"), tmp_path)
+    here = dict.fromkeys(
+        ("home", "envs_folder", "prefixes", "package_cache", "store", "views"), tmp_path
+    )
     return Settings(**(here | {"cache": tmp_path / "cache", "timeout": 5.0} | changes))
 
 

@@ -45,7 +45,9 @@ RECORDS = (
 
 def settings(tmp_path: Path, **changes: Any) -> Settings:
     fields: dict[str, Any] = {"cache": tmp_path / "cache", "timeout": 10.0}
-    here = dict.fromkeys(("home", "envs_folder", "prefixes", "package_cache"), tmp_path)
+    here = dict.fromkeys(
+        ("home", "envs_folder", "prefixes", "package_cache", "store", "views"), tmp_path
+    )
     return Settings(**(here | fields | changes))
 
 

@@ -84,6 +84,8 @@ def solver_for(mirror: str, cache_folder: str) -> tuple[RattlerSolver, Settings]
         prefixes=folder,
         package_cache=folder,
         cache=folder,
+        store=folder,
+        views=folder,
         mirror=mirror,
     )
     return RattlerSolver(settings), settings

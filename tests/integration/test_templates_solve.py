@@ -181,6 +181,8 @@ def solver() -> RattlerSolver:
             prefixes=nowhere,
             package_cache=nowhere,
             cache=nowhere,
+            store=nowhere,
+            views=nowhere,
         )
     )
 
