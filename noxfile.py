@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nox
@@ -21,7 +26,7 @@ def _group(name: str) -> list[str]:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The main job from nothing but a package index: create, run, verify, list."""
+    """The main job from nothing but a package index; then a model, shared and proven."""
     session.install(".")
     folder = Path(session.create_tmp())
     shutil.rmtree(folder / "envs", ignore_errors=True)
@@ -37,14 +42,57 @@ def demo(session: nox.Session) -> None:
     session.run("envforge", "list", *where)
     for path in sorted((folder / "envs" / name).iterdir()):
         session.log("%s  %d bytes", path, path.stat().st_size)
+    _demo_of_models(session, folder / "hub", name, where)
+
+
+def _demo_of_models(session: nox.Session, served: Path, name: str, where: list[str]) -> None:
+    """Lock, prefill and prove a tiny model that a hub on this machine serves."""
+    repo, fakes = "tiny/bert", ROOT / "tests" / "fakes"
+    model = served / "models--tiny--bert"
+    session.run("python", str(fakes / "tiny_model.py"), str(model))
+    with (
+        tempfile.TemporaryDirectory(prefix="envforge-demo-") as folder,
+        _hub(session, fakes / "local_hub.py", served) as url,
+    ):
+        env = {"ENVFORGE_STORE": f"{folder}/store", "HF_ENDPOINT": url}
+        load = f"import transformers as t; print(type(t.AutoModel.from_pretrained('{repo}')))"
+        for command in (
+            ["cache", "init"],
+            ["cache", "lock", name, "--model", repo, *where],
+            ["cache", "prefill", name, *where],
+            ["run", *where, name, "--", "python", "-c", load],
+            ["cache", "prove", name, repo, *where],
+            ["cache", "verify", "--deep", *where],
+            ["cache", "scan", *where],
+        ):
+            session.run("envforge", *command, env=env)
+
+
+@contextmanager
+def _hub(session: nox.Session, program: Path, served: Path) -> Iterator[str]:
+    """Serve a folder of models on loopback; its address."""
+    python = Path(session.bin) / ("python.exe" if os.name == "nt" else "python")
+    with subprocess.Popen([python, program, served], stdout=subprocess.PIPE, text=True) as hub:  # noqa: S603 - our own
+        assert hub.stdout is not None  # noqa: S101 - asked for
+        try:
+            yield hub.stdout.readline().strip()
+        finally:
+            hub.terminate()
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that needs neither the internet nor a GPU, with coverage."""
+    """Everything that needs neither the internet nor a GPU."""
     session.install("-e", ".", *_group("tests"))
-    args = session.posargs or ["-n", "2", "-m", "not gpu and not network", "--cov"]
+    args = session.posargs or ["-n", "2", "-m", "not gpu and not network"]
     session.run("pytest", *args)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The same tests, and which branches they take: half as long again."""
+    session.install("-e", ".", *_group("tests"))
+    session.run("pytest", "-n", "2", "-m", "not gpu and not network", "--cov", *session.posargs)
 
 
 @nox.session
@@ -80,7 +128,14 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Ratios against a floor or a peer, measured in one run: `nox -s bench -- lock create`."""
     session.install(".", *_group("tests"))
-    for name in session.posargs or ["startup", "lock", "create", "verify", "verify_import"]:
+    for name in session.posargs or [
+        "startup",
+        "lock",
+        "create",
+        "prefill",
+        "verify",
+        "verify_import",
+    ]:
         session.run("python", str(ROOT / "tests" / "bench" / f"{name}.py"))
 
 

@@ -10,6 +10,7 @@ from envforge.errors import FileNotUsable
 from envforge.install.plan import coming, moves_python, plan_install
 from envforge.install.request import InstallRequest, InstallTools, Prepared
 from envforge.model.prefix import InstallPlan, PrefixContents, PrefixState
+from envforge.model.wording import counted
 from envforge.ports import LinkOutcome
 
 NOT_LINKED: Final = LinkOutcome(link_mode="none", downloaded=0)
@@ -67,7 +68,7 @@ def _packages(request: InstallRequest, prepared: Prepared, tools: InstallTools) 
     fresh = [item for item in coming(plan) if item.manager == "pip"]
     gone = [item.name for item in plan.remove if item.manager == "pip" and item.name not in leaving]
     if gone or fresh:
-        with tools.reporter.step(f"installing {len(fresh)} wheels"):
+        with tools.reporter.step(f"installing {counted(len(fresh), 'wheel')}"):
             tools.wheels.install(fresh, request.prefix, remove=gone)
     return linked
 
@@ -100,7 +101,7 @@ def _link(
 ) -> LinkOutcome:
     packages = [item for item in request.packages if item.manager == "conda"]
     damaged = {item.name for item in prepared.contents.damaged if item.manager == "conda"}
-    with tools.reporter.step(f"linking {len(packages)} packages"):
+    with tools.reporter.step(f"linking {counted(len(packages), 'package')}"):
         linked = tools.conda.link(
             packages,
             request.prefix,

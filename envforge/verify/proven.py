@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envforge.model.cuda import ComputeCapability, accelerator_name
+from envforge.model.wording import counted
 from envforge.verify.architectures import of_build
 from envforge.verify.components import components
 from envforge.verify.facts import (
@@ -38,7 +39,7 @@ def _of_lock(subject: Subject) -> Iterator[tuple[str, str]]:
     """Of a lock that was named alone: there is nothing else to see of it."""
     if subject.kind != "lock":
         return
-    yield "lock", f"{len(subject.locked or ())} packages for {subject.platform}"
+    yield "lock", f"{counted(len(subject.locked or ()), 'package')} for {subject.platform}"
     if subject.target is not None:
         yield "torch", f"{subject.target.torch}, {accelerator_name(subject.target.cuda)}"
 

@@ -11,7 +11,10 @@ from click.testing import CliRunner
 from envforge import errors
 from envforge.adapters.settings import KEYS
 from envforge.cli import COMMANDS, cli
+from envforge.cli.cache import COMMANDS as CACHE_COMMANDS
 
+WORDS = [[name] for name in COMMANDS] + [["cache", name] for name in CACHE_COMMANDS]
+"""Every command, as it is typed."""
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -22,7 +25,7 @@ def _families(root: type[errors.EnvforgeError]) -> Iterator[type[errors.Envforge
 
 
 def test_every_command_is_in_the_readme() -> None:
-    assert [name for name in COMMANDS if f"`envforge {name}" not in README] == []
+    assert [words for words in WORDS if f"`envforge {' '.join(words)}" not in README] == []
 
 
 def test_every_exit_code_is_in_the_readme() -> None:
@@ -40,8 +43,8 @@ def test_every_setting_is_in_the_readme() -> None:
 def test_every_option_that_the_readme_names_exists() -> None:
     named = set(re.findall(r"`(?!conda-lock)(?:[^`]* )?(--[a-z-]+)", README))
     helps = "".join(
-        CliRunner().invoke(cli, [name, "--help"], catch_exceptions=False).output
-        for name in COMMANDS
+        CliRunner().invoke(cli, [*words, "--help"], catch_exceptions=False).output
+        for words in WORDS
     )
 
     assert [option for option in named if option not in helps] == []
@@ -49,9 +52,9 @@ def test_every_option_that_the_readme_names_exists() -> None:
 
 def test_help_shows_what_the_commands_say_of_themselves() -> None:
     """The table that spares `--help` the imports agrees with the commands."""
-    for name in COMMANDS:
-        output = CliRunner().invoke(cli, [name, "--help"], catch_exceptions=False).output
-        assert output.startswith("Usage: "), name
+    for words in WORDS:
+        output = CliRunner().invoke(cli, [*words, "--help"], catch_exceptions=False).output
+        assert output.startswith("Usage: "), words
 
 
 def test_the_error_tree_is_drawn_whole() -> None:

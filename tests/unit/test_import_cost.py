@@ -73,6 +73,7 @@ def test_help_imports_no_command(arguments: tuple[str, ...]) -> None:
     ours = {name for name in modules if name.startswith("envforge.")}
     assert ours <= {
         "envforge.cli",
+        "envforge.cli.command_table",
         "envforge.cli.failure",
         "envforge.errors",
         "envforge.version",

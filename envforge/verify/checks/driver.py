@@ -7,6 +7,7 @@ from typing import Final
 
 from envforge.model.finding import Finding
 from envforge.model.spec import AUTO
+from envforge.model.wording import counted
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
 from envforge.verify.checks.machine import (
@@ -398,7 +399,7 @@ def nvml_says_yes_cuda_says_no(subject: Subject) -> Iterator[Finding]:
     if not (host.machine.gpus or in_nvml(host)):
         raise CannotLook(NO_GPU if host.machine.driver else NO_DRIVER)
     count = len(in_nvml(host)) or len(host.machine.gpus)
-    listed = f"{count} GPU{'s' if count != 1 else ''}"
+    listed = counted(count, "GPU")
     if in_nvml(host) and not host.usable_gpus and not in_cuda(host):
         name = host.cuda.init_name or f"cuInit returned {host.cuda.init}"
         yield Finding(

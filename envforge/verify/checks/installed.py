@@ -10,10 +10,11 @@ from urllib.parse import unquote
 from envforge.model.finding import Finding
 from envforge.model.lock import LockedPackage
 from envforge.model.prefix import InstalledPackage, PrefixState
+from envforge.model.wording import counted
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
 from envforge.verify.checks.integrity import is_interpreter
-from envforge.verify.checks.packages import count, listed, prefix_of, reinstall, restore
+from envforge.verify.checks.packages import listed, prefix_of, reinstall, restore
 from envforge.verify.facts import Distribution, PackageFacts, PrefixFacts, Subject, UnlikeRecorded
 
 _LIBRARY = re.compile(r"\.(so[0-9.]*|pyd|dll|dylib)$")
@@ -66,7 +67,7 @@ def metadata_broken(subject: Subject) -> Iterator[Finding]:
     if prefix.broken_metadata:
         number = len(prefix.broken_metadata)
         yield Finding(
-            message=f"{count(number, 'package record')} cannot be used",
+            message=f"{counted(number, 'package record')} cannot be used",
             seen=listed(prefix.broken_metadata, separator="; "),
             expected="one whole record for each package in `conda-meta` and `site-packages`",
             remedy=_clean_up(subject, prefix),
@@ -234,9 +235,9 @@ def _overwriting(extra: Sequence[InstalledPackage], prefix: PrefixFacts) -> set[
 def _missing(packages: Sequence[LockedPackage], subject: Subject) -> Iterator[Finding]:
     if packages:
         yield Finding(
-            message=f"{count(len(packages), 'locked package')} not installed",
+            message=f"{counted(len(packages), 'locked package')} not installed",
             seen=f"without {listed(f'{p.name} {p.version}' for p in packages)}",
-            expected=f"{len(subject.locked or ())} packages, as locked",
+            expected=f"{counted(len(subject.locked or ()), 'package')}, as locked",
             remedy=remedies.install(subject),
         )
 
@@ -248,7 +249,7 @@ def _differing(
         builds = any(found.version != wanted.version for found, wanted, _ in triples)
         what = "version or build" if builds else "build"
         yield Finding(
-            message=f"{count(len(triples), 'package')} installed in another {what}",
+            message=f"{counted(len(triples), 'package')} installed in another {what}",
             seen=listed(seen for _, _, (seen, _) in triples) + _by_whom(subject),
             expected=listed(expected for _, _, (_, expected) in triples),
             remedy=remedies.install(subject),
@@ -267,7 +268,7 @@ def _overwritten(packages: Sequence[InstalledPackage], subject: Subject) -> Iter
     if packages:
         replaced = prefix_of(subject).packages.replaced
         yield Finding(
-            message=f"{count(len(packages), 'conda package')} overwritten by a wheel",
+            message=f"{counted(len(packages), 'conda package')} overwritten by a wheel",
             seen=listed(
                 f"{p.name} {p.version} from pip"
                 + (
@@ -294,7 +295,7 @@ def _extra(packages: Sequence[InstalledPackage], subject: Subject) -> Iterator[F
     if packages:
         add = f"envforge add {subject.folder or subject.name} {packages[0].name}"
         yield Finding(
-            message=f"{count(len(packages), 'package')} installed that the lock does not hold",
+            message=f"{counted(len(packages), 'package')} installed that the lock does not hold",
             seen=listed(f"{p.name} {p.version}" for p in packages) + _by_whom(subject),
             expected="nothing beside the lock",
             remedy=f"{add}, to keep it; {remedies.install(subject)}, to be rid of it",
@@ -322,7 +323,7 @@ def truncated_library(subject: Subject) -> Iterator[Finding]:
             lost.setdefault(item.path, (item.recorded or 0, item.found))
     if lost:
         yield Finding(
-            message=f"{count(len(lost), 'shared object')} cut off",
+            message=f"{counted(len(lost), 'shared object')} cut off",
             seen=listed(f"{path}: {found} bytes" for path, (_, found) in lost.items()),
             expected=listed(f"{path}: {size} bytes" for path, (size, _) in lost.items()),
             remedy=_restored(subject, lost),
@@ -352,7 +353,7 @@ def library_gone(subject: Subject) -> Iterator[Finding]:
             gone.setdefault(item.path)
     if gone:
         yield Finding(
-            message=f"{count(len(gone), 'shared object')} missing",
+            message=f"{counted(len(gone), 'shared object')} missing",
             seen=listed(f"{path}: gone" for path in gone),
             expected="every library that the packages record",
             remedy=_restored(subject, gone),
@@ -393,7 +394,7 @@ def files_unlike_recorded(subject: Subject) -> Iterator[Finding]:
         gone = sum(item.how == "gone" for item in found)
         how = "missing" if gone == len(found) else "missing or cut off" if gone else "cut off"
         yield Finding(
-            message=f"{count(len(found), 'file')} of {listed(packages)} {how}",
+            message=f"{counted(len(found), 'file')} of {listed(packages)} {how}",
             seen=listed(_state(item) for item in found),
             expected="files as their packages record them",
             remedy=restore(subject, found),

@@ -9,9 +9,10 @@ from typing import Final
 
 from envforge.model.finding import Finding
 from envforge.model.prefix import Disk, PrefixState
+from envforge.model.wording import counted
 from envforge.verify import remedies
 from envforge.verify.check import CannotLook, NotApplicable, check
-from envforge.verify.checks.packages import count, listed, prefix_of, restore
+from envforge.verify.checks.packages import listed, prefix_of, restore
 from envforge.verify.facts import (
     CacheDamage,
     Distribution,
@@ -103,7 +104,7 @@ def package_cache_corrupt(subject: Subject) -> Iterator[Finding]:
     if damage:
         folders = [item.folder for item in damage]
         yield Finding(
-            message=f"{count(len(damage), 'package')} in the package cache"
+            message=f"{counted(len(damage), 'package')} in the package cache"
             f" {'is' if len(damage) == 1 else 'are'} damaged: "
             + listed(folder.rpartition("/")[2] for folder in folders),
             seen=listed((f"{item.folder}: {_first(item)}" for item in damage), separator="; "),
@@ -152,7 +153,7 @@ def edited_file_in_prefix(subject: Subject) -> Iterator[Finding]:
         yield _about_edited(subject, edited)
     elif prefix.packages.unhashed:
         raise CannotLook(
-            f"{count(len(prefix.packages.unhashed), 'large file')} written after the install:"
+            f"{counted(len(prefix.packages.unhashed), 'large file')} written after the install:"
             " `--hashes` reads them"
         )
 
@@ -182,7 +183,7 @@ def _about_edited(subject: Subject, edited: Sequence[UnlikeRecorded]) -> Finding
     )
     same_size = all(item.recorded in {None, item.found} for item in edited)
     return Finding(
-        message=f"{count(len(edited), 'file')} of {listed(packages)}"
+        message=f"{counted(len(edited), 'file')} of {listed(packages)}"
         f" {'was' if len(edited) == 1 else 'were'} changed after the install{reach}",
         seen=listed(_size(item) for item in edited),
         expected="the content that the package recorded",
@@ -231,7 +232,7 @@ def _moved(subject: Subject, scripts: Sequence[Script]) -> Finding:
     gone = all(item.how == "absent" for item in scripts)
     number, one = len(scripts), len(scripts) == 1
     return Finding(
-        message=f"{count(number, 'script')} of this environment"
+        message=f"{counted(number, 'script')} of this environment"
         + (f" need{'s' * one} a Python that is gone" if gone else "")
         + ("" if gone else f" start{'s' * one} the Python of another one")
         if scripts
@@ -265,7 +266,7 @@ def _too_long(subject: Subject, scripts: Sequence[Script]) -> Finding:
     longest = max(item.length for item in scripts)
     severe = longest > _OLD_LIMIT
     return Finding(
-        message=f"{count(len(scripts), 'script')}: the first line has {longest} bytes, and"
+        message=f"{counted(len(scripts), 'script')}: the first line has {longest} bytes, and"
         + (" Linux reads 255" if severe else " Linux before 5.1 reads 127"),
         seen=listed(item.path for item in scripts),
         expected="a shorter path",
@@ -368,7 +369,7 @@ def library_of_two_packages(subject: Subject) -> Iterator[Finding]:
         first = shared[0]
         yield Finding(
             message=f"{' and '.join(first.owners)} both bring {first.path.rpartition('/')[2]}"
-            + (f", and {count(len(shared) - 1, 'more file')}" if len(shared) > 1 else ""),
+            + (f", and {counted(len(shared) - 1, 'more file')}" if len(shared) > 1 else ""),
             seen=listed((f"{item.path} of {' and '.join(item.owners)}" for item in shared), "; "),
             expected="each file from one package",
             remedy="remove all of them, then install the one that is wanted",
@@ -414,7 +415,7 @@ def channel_mix(subject: Subject) -> Iterator[Finding]:
     forge = sorted(name for name, channel in binary.items() if channel == "conda-forge")
     if defaults and forge:
         yield Finding(
-            message=f"{count(len(defaults), 'library')} of Anaconda's channels"
+            message=f"{counted(len(defaults), 'library')} of Anaconda's channels"
             f" beside {len(forge)} of conda-forge".replace("librarys", "libraries"),
             seen=f"{listed(defaults)} from `defaults`; {listed(forge)} from conda-forge",
             expected="all of them from one",

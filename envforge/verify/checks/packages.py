@@ -19,11 +19,6 @@ def prefix_of(subject: Subject) -> PrefixFacts:
     return subject.prefix
 
 
-def count(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def listed(items: Iterable[str], separator: str = ", ") -> str:
     """The first few, and how many more."""
     everything = list(items)
