@@ -20,8 +20,8 @@ from typing import Final, get_args
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envforge.errors import EnvforgeError
-from envforge.formats import conda_spec
-from envforge.formats.yaml_text import (
+from envforge.formats.conda import conda_spec
+from envforge.formats.text.yaml_text import (
     Mistakes,
     Node,
     described,

@@ -1,0 +1,1 @@
+"""conda-lock.yml: written, and read quickly or strictly."""

@@ -1,0 +1,1 @@
+"""models.yml and models-lock.yml."""

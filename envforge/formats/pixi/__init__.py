@@ -1,0 +1,1 @@
+"""pixi.toml and pixi.lock."""

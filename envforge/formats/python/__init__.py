@@ -1,0 +1,1 @@
+"""What Python's packaging standards and pip write."""
