@@ -14,10 +14,13 @@
     ├── LockError                         4
     │   ├── Unsolvable                    4           unsolvable
     │   ├── WrongBuild                    4           wrong-build
+    │   ├── TooManyMoves                  4           too-many-moves
     │   └── StaleLock                     4           stale-lock
     ├── InstallError                      5
     │   ├── NotEnoughSpace                5           not-enough-space
     │   ├── CorruptArchive                5           corrupt-archive
+    │   ├── BrokenPack                    5           broken-pack
+    │   ├── NotPublished                  5           not-published
     │   └── BrokenPrefix                  5           broken-prefix
     ├── CacheError                        6           cache
     │   ├── NoStore                       6           no-store
@@ -43,9 +46,18 @@ a bug, keeps its traceback and ends with exit code 70.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_USER_PART: Final = re.compile(r"(?<=://)[^/\s`'\"]*@")
+_TOKEN: Final = re.compile(r"(://[^\s`'\"]*?/t/)[^/\s`'\"]+")
+"""conda's own form, in an address: `/t/TOKEN`."""
+
+
+def _without_credentials(text: str) -> str:
+    return _TOKEN.sub(r"\1<secret>", _USER_PART.sub("<secret>@", text))
 
 
 class EnvforgeError(Exception):
@@ -78,6 +90,11 @@ class InvalidValue(UsageError):
     reason: str
     remedy: str | None = None
 
+    def __post_init__(self) -> None:
+        """What stands in a file may be an address with its credentials."""
+        self.value = _without_credentials(self.value)
+        self.reason = _without_credentials(self.reason)
+
     def __str__(self) -> str:
         return f"{self.what} `{self.value}` {self.reason}"
 
@@ -96,6 +113,10 @@ class InvalidFile(UsageError):
     mistakes: tuple[str, ...]
     remedy: str | None = None
 
+    def __post_init__(self) -> None:
+        """What stands in a file may be an address with its credentials."""
+        self.mistakes = tuple(map(_without_credentials, self.mistakes))
+
     def __str__(self) -> str:
         if len(self.mistakes) == 1:
             return f"`{self.path}`: {self.mistakes[0]}"
@@ -113,15 +134,19 @@ class EnvironmentExists(UsageError):
     code = "environment-exists"
 
     folder: str
-    differences: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+    """Empty: what it was made from does not matter."""
+    remedy: str = "choose another project name, or replace it with `--force`"
 
     def __str__(self) -> str:
+        if not self.differences:
+            return f"`{self.folder}` exists already"
         listed = "".join(f"\n  {line}" for line in self.differences)
         return f"`{self.folder}` exists and was made from another request:{listed}"
 
     @property
     def hint(self) -> str | None:
-        return "choose another project name, or replace it with `--force`"
+        return self.remedy
 
 
 @dataclass(eq=False)
@@ -311,6 +336,39 @@ class WrongBuild(LockError):
         )
 
 
+@dataclass(eq=False)
+class TooManyMoves(LockError):
+    """An update would move more than it was allowed to; nothing was written."""
+
+    code = "too-many-moves"
+
+    name: str
+    """The environment."""
+    asked: tuple[str, ...]
+    """The packages that were to move; empty: all."""
+    allowed: int
+    moves: tuple[str, ...]
+    """Names of the other packages that would change, come or go."""
+    within: tuple[str, ...] = ()
+    """`numpy=1.26.4`: what can be had without moving anything else; empty: nothing newer."""
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.moves[:_REASONS])
+        more = len(self.moves) - _REASONS
+        listed = f"{shown} and {more} more" if more > 0 else shown
+        noun = "other" if self.asked else "package"
+        number = f"{len(self.moves)} {noun}{'' if len(self.moves) == 1 else 's'}"
+        allowed = f"{self.allowed} {'is' if self.allowed == 1 else 'are'} allowed"
+        return f"updating `{self.name}` moves {number}, and {allowed}: {listed}"
+
+    @property
+    def hint(self) -> str | None:
+        see = "`--dry-run` without `--max-moves` shows all"
+        if not self.within:
+            return f"what was asked for cannot be had without them; {see}" if self.asked else see
+        return f"`envforge update {self.name} {' '.join(self.within)}` moves nothing else; {see}"
+
+
 _REASONS = 5
 """Told one by one; more are counted."""
 
@@ -393,6 +451,43 @@ class CorruptArchive(InstallError):
     @property
     def hint(self) -> str | None:
         return "try again; if it stays so, the channel or a proxy serves other bytes"
+
+
+@dataclass(eq=False)
+class BrokenPack(InstallError):
+    """An archive that is not, byte for byte, what `pack` wrote; nothing of it was used."""
+
+    code = "broken-pack"
+
+    path: str
+    reason: str
+    remedy: str = "copy it again, and compare its sha256 with the one that `envforge pack` told"
+
+    def __str__(self) -> str:
+        return f"`{self.path}` is no pack that can be used: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
+
+
+@dataclass(eq=False)
+class NotPublished(InstallError):
+    """A version is not good enough, or cannot be where it should: nobody was switched to it."""
+
+    code = "not-published"
+
+    name: str
+    root: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"`{self.name}` was not published under `{self.root}`: {self.reason}"
+
+    @property
+    def hint(self) -> str | None:
+        return self.remedy
 
 
 @dataclass(eq=False)

@@ -107,6 +107,26 @@ class CondaSolver(Protocol):
         """
 
 
+class ChannelIndex(Protocol):
+    """What channels hold, apart from any solve; of a problem, platform and channels count."""
+
+    def versions(self, problem: CondaProblem, names: Sequence[str]) -> Mapping[str, frozenset[str]]:
+        """Every version of these packages; none of a name that no channel has.
+
+        Raises:
+            Unreachable: a channel cannot be read.
+        """
+
+    def known(
+        self, problem: CondaProblem, packages: Sequence[LockedPackage]
+    ) -> tuple[LockedPackage, ...]:
+        """The channels' own records of exactly these packages; those that are gone are left out.
+
+        Raises:
+            Unreachable: a channel cannot be read.
+        """
+
+
 class WheelResolver(Protocol):
     """Turns requirements into wheels with hashes."""
 
@@ -261,3 +281,16 @@ class BytecodeCompiler(Protocol):
         self, prefix: Path, packages: Sequence[LockedPackage], *, wait: bool
     ) -> Literal["compiled", "background", "skipped"]:
         """Compile the modules of these packages, at once or by a process that stays behind."""
+
+
+class VersionRules(Protocol):
+    """Compares versions as conda and pip do."""
+
+    def fits(self, spec: str, package: LockedPackage) -> bool | None:
+        """Whether a package is in a range, as its own manager writes it; None: not readable.
+
+        Of conda `>=1.2,<2` or `>=1.2 py310_*`, of pip a PEP 440 specifier; empty: any.
+        """
+
+    def is_newer(self, version: str, than: str, *, manager: str) -> bool | None:
+        """Whether a version is newer; None: one of them cannot be read."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from operator import attrgetter
+from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from envforge.model.cuda import ComputeCapability, CudaVersion
 from envforge.model.machine import Platform
 from envforge.model.spec import Source
+
+UNSOLVED: Final = "envforge.unsolved"
+"""Key in `custom_metadata` of a lock that was put together and never solved: why, in a clause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -49,6 +53,12 @@ class LockedPackage:
     def channel_url(self) -> str:
         """The channel's address, without the platform folder."""
         return self.url.rsplit("/", 2)[0]
+
+
+place_of: Final[Callable[[LockedPackage], tuple[str, str, str]]] = attrgetter(
+    "platform", "name", "manager"
+)
+"""Where a package stands in a lock, which holds each place once and is sorted by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

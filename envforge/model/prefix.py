@@ -52,6 +52,8 @@ class InstallRecord:
     """Names of the activation variables that the lock brought, sorted; others are the user's."""
     wheels: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each wheel that was installed, by normalised name: dist-info does not keep it."""
+    published: bool = False
+    """Whether it was frozen for everybody (`install --publish`); then nothing may change it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

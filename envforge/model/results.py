@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from envforge.model.choice import Choice
+from envforge.model.difference import Comparison
 from envforge.model.fetching import Prefilled
 from envforge.model.finding import Report
 from envforge.model.lock import Lock
@@ -57,6 +58,24 @@ class LockResult:
     notes: tuple[str, ...] = ()
     models: ModelsResult | None = None
     """What `--model` came to; None: none was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """What an update moved, or (in a dry run) would."""
+
+    name: str
+    """Of the environment that was updated, or made beside it."""
+    folder: Path
+    old_name: str
+    """Another one than `name` where torch or CUDA changed."""
+    lock: LockResult
+    asked: tuple[str, ...]
+    """Packages that were to move; empty: all."""
+    others: tuple[str, ...]
+    """Names of the other packages that changed, came or went."""
+    comparison: Comparison
+    """The old lock and the new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,11 @@ class CondaSettings:
     custom_channels: Mapping[str, str] = field(default_factory=dict)
     """Channel name to the address it lies under (without the name)."""
     mirrored_channels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Channel name to the addresses that hold the same; the first that answers is read."""
+    custom_multichannels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """One name for several channels."""
+    default_channels: tuple[str, ...] = ()
+    """What `defaults` means; empty: conda's own."""
     channels: tuple[str, ...] = ()
     envs_dirs: tuple[Path, ...] = ()
     pkgs_dirs: tuple[Path, ...] = ()
@@ -56,5 +61,7 @@ class Settings:
     link_scripts: bool = False
     """Whether packages' post-link scripts may run."""
     conda: CondaSettings = field(default_factory=CondaSettings)
+    channels: tuple[str, ...] = ()
+    """Of the lock at hand: a channel `https://host/t/$TOKEN/ch` says how its packages are read."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """The process environment as it was read, for child processes and `CONDA_OVERRIDE_*`."""

@@ -37,7 +37,9 @@ class Channel:
     url: str
     """Canonical address without a trailing slash; this is what locks hold."""
     mirror: str | None = None
-    """A folder or address to read instead; never written into a lock."""
+    """A folder or address to read instead, with credentials if need be; never written down."""
+    more: tuple[str, ...] = ()
+    """Further addresses to read where `mirror` does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,10 @@ class CondaProblem:
     virtual_packages: tuple[VirtualPackage, ...] = ()
     preferred: tuple[LockedPackage, ...] = ()
     """Taken where they still fit: the old lock, when one package is to move."""
+    held: tuple[LockedPackage, ...] = ()
+    """As they are or not at all: no other version and no other build of these names."""
+    exclude_newer: str | None = None
+    """Nothing published after this moment, `2024-03-01T23:59:59Z`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,8 @@ class CondaSolution:
 
     platform: Platform
     packages: tuple[LockedPackage, ...]
+    undated: tuple[str, ...] = ()
+    """Where `exclude_newer` was asked for: packages whose channel does not say how old they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +104,8 @@ class WheelProblem:
     """`cu126` or `cpu`: what torch must turn out to be; None: not asserted."""
     preferred: tuple[LockedPackage, ...] = ()
     """Taken where they still fit, unlike `constraints`: the wheels of an old lock."""
+    provided: tuple[str, ...] = ()
+    """Distributions that conda packages bring, by their names on the registry: no wheel of them
+    is taken, so that `accelerate` below `pip:` puts no second torch on top of conda's."""
+    exclude_newer: str | None = None
+    """Nothing uploaded after this moment, `2024-03-01T23:59:59Z`."""

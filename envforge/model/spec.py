@@ -14,6 +14,8 @@ Source = Literal["pytorch", "conda-forge", "wheels"]
 """Where torch comes from: the pytorch channel, conda-forge, or wheel indexes."""
 SOURCES: Final[tuple[Source, ...]] = ("pytorch", "conda-forge", "wheels")
 
+TORCH_NAMES: Final = ("pytorch", "torch")
+"""What channels call it, and what wheel indexes do."""
 AUTO: Final = "auto"
 LATEST: Final = "latest"
 HOST: Final = "host"
@@ -74,6 +76,8 @@ class Request:
     wheel_index: str = AUTO
     """`pytorch` (its index for the CUDA), `site` (what pip is configured with), an address, or
     `auto`: `site` where pip is told of find-links or extra indexes, else `pytorch`."""
+    exclude_newer: str | None = None
+    """Nothing published after this moment counts, `2024-03-01T23:59:59Z`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from envforge.model.models import LinkMode, Repo
 
 ViewLayout = Literal["hub", "flat"]
 """`hub`: a cache tree of huggingface_hub; `flat`: the one folder of transformers before 4.22."""
-VariableFormat = Literal["sh", "fish", "powershell", "docker", "systemd"]
+VariableFormat = Literal["sh", "fish", "powershell", "docker", "systemd", "env-file"]
 VARIABLE_FORMATS: Final[tuple[VariableFormat, ...]] = get_args(VariableFormat)
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """`1 file`, `2 files`, `1,024 copies`."""
     return f"{number:,} {noun if number == 1 else _plural(noun)}"
+
+
+def listed(names: Sequence[str], most: int, *, quote: str = "") -> str:
+    """`a, b and 3 more`: as many names as one sentence takes, with `quote` around each."""
+    shown = ", ".join(f"{quote}{name}{quote}" for name in names[:most])
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _plural(noun: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from envforge import errors
-from envforge.errors import EnvforgeError
+from envforge.errors import EnvforgeError, InvalidFile, InvalidValue
 
 CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
     (
@@ -58,6 +58,13 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         "no-such-environment",
         "no environment `x` in `envs`",
         "did you mean `y` or `z`?",
+    ),
+    (
+        errors.EnvironmentExists(folder="envs/a", remedy="b"),
+        2,
+        "environment-exists",
+        "`envs/a` exists already",
+        "b",
     ),
     (
         errors.NoSuchEnvironment(name="", searched="envs"),
@@ -156,6 +163,30 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         "tried, and does solve:\n  c\n  d",
     ),
     (
+        errors.TooManyMoves(name="p", asked=("a",), allowed=1, moves=tuple("bcdefgh")),
+        4,
+        "too-many-moves",
+        "updating `p` moves 7 others, and 1 is allowed: b, c, d, e, f and 2 more",
+        (
+            "what was asked for cannot be had without them;"
+            " `--dry-run` without `--max-moves` shows all"
+        ),
+    ),
+    (
+        errors.TooManyMoves(name="p", asked=("a",), allowed=0, moves=("b",), within=("a=1",)),
+        4,
+        "too-many-moves",
+        "updating `p` moves 1 other, and 0 are allowed: b",
+        "`envforge update p a=1` moves nothing else; `--dry-run` without `--max-moves` shows all",
+    ),
+    (
+        errors.TooManyMoves(name="p", asked=(), allowed=0, moves=("b",)),
+        4,
+        "too-many-moves",
+        "updating `p` moves 1 package, and 0 are allowed: b",
+        "`--dry-run` without `--max-moves` shows all",
+    ),
+    (
         errors.WrongBuild(platform="linux-64", wanted="CUDA 11.8", found="a build for CPU"),
         4,
         "wrong-build",
@@ -205,6 +236,20 @@ CASES: list[tuple[EnvforgeError, int, str, str, str | None]] = [
         "corrupt-archive",
         "`https://x/y.conda` is not what the lock names: expected sha256 a, got sha256 b",
         "try again; if it stays so, the channel or a proxy serves other bytes",
+    ),
+    (
+        errors.BrokenPack(path="/p.tar", reason="it is cut off"),
+        5,
+        "broken-pack",
+        "`/p.tar` is no pack that can be used: it is cut off",
+        "copy it again, and compare its sha256 with the one that `envforge pack` told",
+    ),
+    (
+        errors.NotPublished(name="e", root="/srv", reason="it is a file", remedy="move it"),
+        5,
+        "not-published",
+        "`e` was not published under `/srv`: it is a file",
+        "move it",
     ),
     (
         errors.BrokenPrefix(prefix="/p", reason="is a file", remedy="move it away"),
@@ -401,3 +446,13 @@ def test_equal_facts_are_still_two_errors() -> None:
 
     assert first != second
     assert len({first, second}) == 2
+
+
+def test_what_stood_in_a_file_is_told_without_credentials() -> None:
+    said = "`https://user:secret@host/t/secret/c/linux-64/x` is no address"
+    plain = "`https://<secret>@host/t/<secret>/c/linux-64/x` is no address"
+
+    assert InvalidFile(path="x", mistakes=(said,)).mistakes == (plain,)
+    assert "<secret>@host/t/<secret>/c" in str(InvalidValue(what="a", value=said, reason=said))
+    assert "user:" not in str(InvalidValue(what="a", value=said, reason=said))
+    assert InvalidFile(path="x", mistakes=("`/home/t/x`: a@b",)).mistakes == ("`/home/t/x`: a@b",)

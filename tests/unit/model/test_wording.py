@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envforge.model.wording import counted
+from envforge.model.wording import counted, listed
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ from envforge.model.wording import counted
 )
 def test_counting(number: int, noun: str, said: str) -> None:
     assert counted(number, noun) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ((), ""),
+        (("a",), "`a`"),
+        (("a", "b"), "`a`, `b`"),
+        (("a", "b", "c"), "`a`, `b` and 1 more"),
+        (("a", *("b" * 2000)), "`a`, `b` and 1,999 more"),
+    ],
+)
+def test_listing(names: tuple[str, ...], said: str) -> None:
+    assert listed(names, 2, quote="`") == said

@@ -1,0 +1,1 @@
+"""A lock among people: what differs, what is stale, what may move, what is packed. Pure."""
