@@ -82,13 +82,20 @@ def _need(package: LockedPackage, facts: ArchiveFacts) -> _Need:
     size = package.size if package.size is not None else facts.size
     download = _UNKNOWN_ARCHIVE if size is None else size
     wheel = package.manager == "pip"
-    unpacked = facts.unpacked_bytes
-    if unpacked is None:
-        unpacked = round(download * (_WHEEL_RATIO if wheel else _CONDA_RATIO))
+    unpacked, _ = unpacked_size(package, facts)
     files = facts.files
     if files is None:
         files = max(1, unpacked // (_WHEEL_FILE if wheel else _CONDA_FILE))
     return _Need(package.manager, facts.cached, download, unpacked, files, size is None)
+
+
+def unpacked_size(package: LockedPackage, facts: ArchiveFacts = _UNKNOWN) -> tuple[int, bool]:
+    """Bytes of a package on disk, and whether that is an estimate."""
+    if facts.unpacked_bytes is not None:
+        return facts.unpacked_bytes, False
+    size = package.size if package.size is not None else facts.size
+    ratio = _WHEEL_RATIO if package.manager == "pip" else _CONDA_RATIO
+    return round((_UNKNOWN_ARCHIVE if size is None else size) * ratio), True
 
 
 def check_space(needed: SpaceForecast, prefix: Disk, cache: Disk, wheel_cache: Disk) -> None:

@@ -64,6 +64,8 @@ def command_line(request: Request, machine: Machine | None, command: str = "crea
             words += ["--platform", platform]
     if request.wheel_index != AUTO:
         words += ["--wheel-index", request.wheel_index]
+    if request.exclude_newer:
+        words += ["--exclude-newer", request.exclude_newer]
     return shlex.join(words + _description(machine))
 
 

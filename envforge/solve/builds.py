@@ -13,10 +13,9 @@ from typing import Final
 from envforge.errors import WrongBuild
 from envforge.model.cuda import CudaVersion, accelerator_label, accelerator_name
 from envforge.model.lock import LockedPackage
-from envforge.model.spec import Source
+from envforge.model.spec import TORCH_NAMES, Source
 from envforge.solve import wheel_index
 
-TORCH_NAMES: Final = ("pytorch", "torch")
 """conda's name for it, and the wheel's."""
 _FAMILY: Final = frozenset(
     {"pytorch", "torch", "libtorch", "pytorch-gpu", "pytorch-cpu", "torchvision", "torchaudio"}

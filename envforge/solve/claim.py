@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from envforge.errors import InvalidFile
-from envforge.formats.wheel_name import parse_wheel_name
+from envforge.formats.python.wheel_name import parse_wheel_name
 from envforge.model.cuda import CPU, CudaVersion, accelerator_label
 from envforge.model.lock import Target
 from envforge.model.spec import Dependency, EnvironmentSpec, Source
@@ -79,6 +79,11 @@ def _source(spec: EnvironmentSpec, torch: Dependency) -> Source:
     if torch.channel == "pytorch" or any(item.name == "pytorch-cuda" for item in spec.conda()):
         return "pytorch"
     return "conda-forge"
+
+
+def is_claim(name: str) -> bool:
+    """Whether a name is of our form, and so says what is in the environment."""
+    return _NAME.fullmatch(name) is not None
 
 
 def contradictions(folder: str, declared: str, target: Target) -> Iterator[str]:

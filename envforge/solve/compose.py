@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from envforge.formats import conda_spec
+from envforge.formats.conda import conda_spec
 from envforge.model.choice import Choice
 from envforge.model.solving import without_credentials
 from envforge.model.spec import HOST, Dependency, EnvironmentSpec, Request
@@ -59,11 +59,11 @@ def compose(
         wishes.add(conda_spec.parse(text), given_as=text)
     for text in template_packages:
         wishes.suggest(conda_spec.parse(text))
-    finished = [_finished(item, choice) for item in wishes.dependencies()]
+    dependencies = [finished(item, choice) for item in wishes.dependencies()]
     return EnvironmentSpec(
         name=name,
         channels=_channels(request, choice),
-        dependencies=tuple(finished),
+        dependencies=tuple(dependencies),
         platforms=request.platforms,
         variables=dict(variables or {}),
     )
@@ -75,7 +75,26 @@ def dependency(text: str, choice: Choice) -> Dependency:
     Raises:
         InvalidValue: a spec that cannot be read, or a name that has no wheel.
     """
-    return _finished(conda_spec.parse(text), choice)
+    return finished(conda_spec.parse(text), choice)
+
+
+def finished(item: Dependency, choice: Choice) -> Dependency:
+    """A line as it is written for a torch.
+
+    Companions get their official version, torch's packages their channel, wheels their names.
+
+    Raises:
+        InvalidValue: a name or range that no wheel has.
+    """
+    if choice.source == "wheels":
+        return _as_wheel(item, choice)
+    if choice.source == "pytorch" and item.name in _TORCH_CHANNEL and item.channel is None:
+        item = replace(item, channel="pytorch")
+    official = choice.companions.get(item.name) if item.name in _COMPANIONS else None
+    if official and not item.version and item.channel == "pytorch":
+        # conda-forge keeps no official pairs: there each build names the torch it fits.
+        return replace(item, version=f"={official}")
+    return item
 
 
 def _channels(request: Request, choice: Choice) -> tuple[str, ...]:
@@ -130,19 +149,6 @@ def _toolkit_channel(choice: Choice) -> str | None:
     if choice.source != "pytorch" or choice.metapackage != "cudatoolkit":
         return None
     return "nvidia" if str(choice.cuda) in _TOOLKITS_OF_NVIDIA else "conda-forge"
-
-
-def _finished(item: Dependency, choice: Choice) -> Dependency:
-    """Companions get their official version, torch's packages their channel, wheels their names."""
-    if choice.source == "wheels":
-        return _as_wheel(item, choice)
-    if choice.source == "pytorch" and item.name in _TORCH_CHANNEL and item.channel is None:
-        item = replace(item, channel="pytorch")
-    official = choice.companions.get(item.name) if item.name in _COMPANIONS else None
-    if official and not item.version and item.channel == "pytorch":
-        # conda-forge keeps no official pairs: there each build names the torch it fits.
-        return replace(item, version=f"={official}")
-    return item
 
 
 def _as_wheel(item: Dependency, choice: Choice) -> Dependency:

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from envforge.errors import Unsolvable
-from envforge.formats.environment_yml import EnvironmentDocument
+from envforge.formats.conda.environment_yml import EnvironmentDocument
 from envforge.model.lock import LockedPackage
 from envforge.model.solving import CondaConflict, CondaProblem, CondaSolution
+from envforge.model.wording import listed
 from envforge.ports import CondaSolver
 from envforge.solve import agree, explain
+
+_SHOWN: Final = 6
 
 
 def solve_platforms(
     document: EnvironmentDocument, questions: tuple[CondaProblem, ...], solver: CondaSolver
 ) -> tuple[tuple[LockedPackage, ...], tuple[str, ...]]:
     """All platforms, their direct dependencies in the same versions where that can be had."""
-    packages = _answers(solver.solve(questions), questions)
+    answers = solver.solve(questions)
+    packages = _answers(answers, questions)
     names = [item.name for item in document.spec.conda()]
+    undated = tuple(_undated(answers))
     split = agree.differing(names, packages, "conda")
     if not split:
-        return packages, ()
+        return packages, undated
     lowest = {name: versions[0] for name, versions in split.items()}
     together = _pinned(questions, lowest, packages, solver)
     if together is not None:
-        return together, ()
+        return together, undated
     for name, version in lowest.items():  # one of them is in the way: keep what does agree
         one = _pinned(questions, {name: version}, packages, solver)
         if one is not None:
             packages, questions = one, _with_pins(questions, {name: version}, one)
     rest = agree.differing(names, packages, "conda")
-    return packages, tuple(_said(name, packages) for name in rest)
+    return packages, (*undated, *(_said(name, packages) for name in rest))
 
 
 def _pinned(
@@ -82,6 +88,16 @@ def _answers(
             )
         packages += answer.packages
     return tuple(packages)
+
+
+def _undated(answers: Sequence[CondaSolution | CondaConflict]) -> Iterator[str]:
+    """That something may be newer than was asked for, since nobody knows."""
+    names = {name for item in answers if isinstance(item, CondaSolution) for name in item.undated}
+    if names:
+        yield (
+            f"{listed(sorted(names), _SHOWN, quote='`')}: the channel does not say when this was"
+            " published, and nothing that is dated fits"
+        )
 
 
 def _said(name: str, packages: Sequence[LockedPackage]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from envforge.formats import conda_lock_yml, content_hash
-from envforge.formats.environment_yml import EnvironmentDocument
-from envforge.model.lock import Lock
+from envforge.formats.conda.environment_yml import EnvironmentDocument
+from envforge.formats.conda_lock import conda_lock_yml, content_hash
+from envforge.model.lock import UNSOLVED, Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import Dependency, VirtualPackage
 
@@ -22,6 +22,8 @@ def is_current(
     conda-lock computes.
     """
     spec = document.spec
+    if UNSOLVED in lock.metadata:
+        return (lock.metadata[UNSOLVED],)
     if lock.inputs_digest is not None:
         stale = lock.inputs_digest != content_hash.inputs_digest(spec, virtual)
     else:
@@ -32,11 +34,8 @@ def is_current(
     return reasons or ("environment.yml was changed after it was locked",)
 
 
-def _reasons(
-    lock: Lock,
-    document: EnvironmentDocument,
-    virtual: Mapping[Platform, tuple[VirtualPackage, ...]],
-) -> Iterator[str]:
+def disagreements(lock: Lock, document: EnvironmentDocument) -> Iterator[str]:
+    """What anybody sees: other platforms or channels, and dependencies that are not locked so."""
     spec = document.spec
     if set(spec.platforms) != set(lock.platforms):
         yield (
@@ -48,6 +47,15 @@ def _reasons(
     for platform in lock.platforms:
         for dependency in spec.dependencies:
             yield from _missing(lock, dependency, platform)
+
+
+def _reasons(
+    lock: Lock,
+    document: EnvironmentDocument,
+    virtual: Mapping[Platform, tuple[VirtualPackage, ...]],
+) -> Iterator[str]:
+    spec = document.spec
+    yield from disagreements(lock, document)
     yield from _removed(lock, document)
     hashes = content_hash.content_hashes(spec, virtual)
     plain = content_hash.content_hashes(spec, {})

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from envforge.errors import Unsolvable
-from envforge.formats import conda_lock_yml, content_hash, virtual_packages_yml
-from envforge.formats.environment_yml import EnvironmentDocument
+from envforge.formats.conda import virtual_packages_yml
+from envforge.formats.conda.environment_yml import EnvironmentDocument
+from envforge.formats.conda_lock import conda_lock_yml, content_hash
 from envforge.model.cuda import CudaVersion
 from envforge.model.lock import Lock, LockedPackage, Target
 from envforge.model.machine import Platform
@@ -46,6 +47,8 @@ class LockInputs:
     """Composed just now, not edited by a person: see `_with_wider_cuda`."""
     preferred: tuple[LockedPackage, ...] = ()
     """An old lock's packages, kept where they still fit."""
+    exclude_newer: str | None = None
+    """Nothing published after this moment, `2024-03-01T23:59:59Z`."""
     architectures: tuple[str, ...] = ()
     min_driver: str | None = None
     wheel_index: str | None = None
@@ -121,6 +124,7 @@ def problems(
             constraints=inputs.constraints,
             virtual_packages=tuple(inputs.virtual.get(platform, ())),
             preferred=tuple(item for item in preferred if item.platform == platform),
+            exclude_newer=inputs.exclude_newer,
         )
         for platform in document.spec.platforms
     )

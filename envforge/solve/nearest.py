@@ -14,7 +14,7 @@ from itertools import chain, islice, zip_longest
 from typing import Final, TypeVar
 
 from envforge.errors import EnvforgeError
-from envforge.formats import conda_spec
+from envforge.formats.conda import conda_spec
 from envforge.matrix import versions
 from envforge.matrix.choose import choose
 from envforge.matrix.nearest import command_line

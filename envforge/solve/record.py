@@ -13,6 +13,8 @@ from envforge.model.spec import AUTO, Request
 
 KEY: Final = "envforge.request"
 """Key in the lock's `custom_metadata`."""
+EXCLUDE_NEWER: Final = "envforge.exclude_newer"
+"""Key of the moment after which nothing was considered, in a lock that was solved so."""
 
 
 def to_text(request: Request, choice: Choice, wheel_index: str) -> str:
@@ -28,6 +30,7 @@ def to_text(request: Request, choice: Choice, wheel_index: str) -> str:
         "channels": [without_credentials(item) for item in request.channels],
         "platforms": list(request.platforms),
         "wheel_index": without_credentials(wheel_index) if choice.source == "wheels" else None,
+        "exclude_newer": request.exclude_newer,
     }
     return json.dumps({key: value for key, value in record.items() if value}, sort_keys=True)
 
@@ -35,7 +38,7 @@ def to_text(request: Request, choice: Choice, wheel_index: str) -> str:
 def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -> tuple[str, ...]:
     """How a request differs from the one recorded, one sentence each; empty: it does not.
 
-    What the person left to us (source `auto`, no Python) does not count.
+    What the person left to us (source `auto`, no Python, no date) does not count.
     """
     if KEY not in metadata:
         return ()
@@ -47,6 +50,8 @@ def differences(metadata: Mapping[str, str], request: Request, choice: Choice) -
         new["wheel_index"] = old.get("wheel_index")
     if request.python is None:
         new["python"] = old.get("python")
+    if request.exclude_newer is None:
+        new["exclude_newer"] = old.get("exclude_newer")
     changed = [key for key in sorted({*old, *new}) if _is_other(key, old.get(key), new.get(key))]
     return tuple(
         f"{key}: {_said(key, old.get(key))}, now {_said(key, new.get(key))}" for key in changed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from packaging.specifiers import SpecifierSet
 
-from envforge.formats import conda_spec
+from envforge.formats.conda import conda_spec
 from envforge.model.cuda import CudaVersion
 from envforge.model.machine import Platform
 from envforge.model.spec import Source

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from envforge.errors import InvalidValue
 from envforge.model.lock import LockedPackage
 
@@ -29,7 +26,7 @@ TORCH_FAMILY: Final = frozenset({"torch", "torchvision", "torchaudio", "torchtex
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?|cuda-toolkit")
 _CUDA_WHEEL = re.compile(r"nvidia-.+|cuda-(?:toolkit|bindings)")
 _LABEL = re.compile(r"cu\d{2,3}|cpu|rocm[\d.]+|xpu")
-_BUNDLED_CUDA: Final = Version("1.13")
+_BUNDLED_CUDA: Final = "1.13"
 """Plain Linux wheels before it carry CUDA 10.2 inside, and depend on nothing."""
 
 
@@ -70,6 +67,8 @@ def torch_accelerator(packages: Iterable[LockedPackage]) -> str | None:
     None where there is no torch. The label counts first; without one, the CUDA libraries that
     were resolved with it.
     """
+    from packaging.utils import canonicalize_name
+
     by_name = {canonicalize_name(item.name): item for item in packages if item.manager == "pip"}
     torch = by_name.get(canonicalize_name("torch"))
     if torch is None:
@@ -81,6 +80,10 @@ def torch_accelerator(packages: Iterable[LockedPackage]) -> str | None:
 def disagreements(packages: Iterable[LockedPackage], accelerator: str) -> tuple[str, ...]:
     """What in these wheels is for another accelerator than asked for, in words."""
     wheels = [item for item in packages if item.manager == "pip"]
+    if not wheels:
+        return ()
+    from packaging.utils import canonicalize_name
+
     found = torch_accelerator(wheels)
     reasons = []
     if found is not None and found != accelerator:
@@ -104,6 +107,8 @@ def _runtime_disagreements(wheels: Iterable[LockedPackage], accelerator: str) ->
 
 def build_label(package: LockedPackage) -> str | None:
     """The accelerator in the local version, `cu126` of `2.6.0+cu126`; None: no such label."""
+    from packaging.version import InvalidVersion, Version
+
     try:
         local = Version(package.version).local
     except InvalidVersion:
@@ -119,11 +124,15 @@ def _unlabelled(torch: LockedPackage, wheels: Iterable[LockedPackage]) -> str:
             return _cuda_label(item.version)
     if any(_CUDA_WHEEL.fullmatch(item.name) for item in names):
         return "CUDA"
-    if torch.platform.startswith("linux") and Version(torch.version) < _BUNDLED_CUDA:
+    from packaging.version import Version
+
+    if torch.platform.startswith("linux") and Version(torch.version) < Version(_BUNDLED_CUDA):
         return "cu102"
     return "cpu"
 
 
 def _cuda_label(version: str) -> str:
+    from packaging.version import Version
+
     numbers = Version(version).release
     return f"cu{numbers[0]}{numbers[1]}" if len(numbers) > 1 else f"cu{numbers[0]}"

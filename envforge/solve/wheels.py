@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
-from envforge.errors import Unsolvable
-from envforge.formats import conda_spec
+from envforge.errors import InvalidValue, Unsolvable
+from envforge.formats.conda import conda_spec
 from envforge.model.cuda import CudaVersion, accelerator_label
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.solving import WheelProblem
 from envforge.model.spec import Constraint, Dependency, EnvironmentSpec, VirtualPackage
 from envforge.ports import WheelResolver
-from envforge.solve import agree, visible
+from envforge.solve import agree, visible, wheel_names
 from envforge.solve.wheel_index import TORCH_FAMILY
 
 
@@ -26,6 +27,8 @@ class WheelInputs(Protocol):
     def cuda(self) -> CudaVersion | None: ...
     @property
     def constraints(self) -> tuple[Constraint, ...]: ...
+    @property
+    def exclude_newer(self) -> str | None: ...
     @property
     def preferred(self) -> tuple[LockedPackage, ...]: ...
     @property
@@ -117,7 +120,26 @@ def _problem(
         ),
         accelerator=accelerator_label(inputs.cuda),
         preferred=tuple(old),
+        provided=_provided(spec, conda, platform),
+        exclude_newer=inputs.exclude_newer,
     )
+
+
+def _provided(
+    spec: EnvironmentSpec, conda: Sequence[LockedPackage], platform: Platform
+) -> tuple[str, ...]:
+    """The Python packages among conda's by the names that wheels ask for.
+
+    Not those that a person lists as wheels too.
+    """
+    asked = {item.name for item in spec.pip()}
+    names = set[str]()
+    for item in conda:
+        needs = {depends.partition(" ")[0] for depends in item.depends}
+        if item.platform == platform and needs & {"python", "python_abi"}:
+            with suppress(InvalidValue):  # it has no counterpart, so no wheel asks for it
+                names.add(wheel_names.wheel_name(item.name))
+    return tuple(sorted(names - asked))
 
 
 def _constrained(problem: WheelProblem, pins: Sequence[str]) -> WheelProblem:

@@ -11,12 +11,11 @@ from typing import Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from envforge.errors import InvalidValue
-from envforge.formats import conda_spec
+from envforge.formats.conda import conda_spec
 from envforge.model.choice import Choice
 from envforge.model.cuda import accelerator_name
-from envforge.model.spec import Dependency
+from envforge.model.spec import TORCH_NAMES, Dependency
 
-_TORCH: Final = frozenset({"pytorch", "torch"})
 _CUDA_PINS: Final = frozenset({"pytorch-cuda", "cudatoolkit", "cuda-version"})
 """Packages whose version *is* the CUDA."""
 _CUDA_ONLY: Final = _CUDA_PINS | {"pytorch-gpu"}
@@ -69,7 +68,7 @@ class Wishes:
 
     def _own_name(self, name: str) -> str:
         """Torch is `pytorch` to conda and `torch` on the registry; people write either."""
-        if name in _TORCH:
+        if name in TORCH_NAMES:
             return "torch" if self.choice.source == "wheels" else "pytorch"
         return name
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from envforge.errors import InvalidValue
-from envforge.formats.conda_spec import format_dependency
+from envforge.formats.conda.conda_spec import format_dependency
 from envforge.model.choice import Choice
 from envforge.model.cuda import CudaVersion
 from envforge.model.spec import EnvironmentSpec, Request

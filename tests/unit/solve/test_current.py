@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from fakes.conda_solver import package
 
-from envforge.formats import environment_yml
-from envforge.formats.content_hash import content_hashes, inputs_digest
+from envforge.formats.conda import environment_yml
+from envforge.formats.conda_lock.content_hash import content_hashes, inputs_digest
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage

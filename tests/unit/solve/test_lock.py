@@ -11,8 +11,9 @@ import pytest
 from fakes.conda_solver import FakeCondaSolver, package
 
 from envforge.errors import Unreachable, Unsolvable, WrongBuild
-from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
-from envforge.formats.content_hash import content_hashes
+from envforge.formats.conda import environment_yml, virtual_packages_yml
+from envforge.formats.conda_lock import conda_lock_yml
+from envforge.formats.conda_lock.content_hash import content_hashes
 from envforge.model.cuda import CudaVersion
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from envforge.formats import conda_spec, template_yml
+from envforge.formats import template_yml
+from envforge.formats.conda import conda_spec
 from envforge.matrix import reading
 from envforge.model.cuda import CudaVersion
 from envforge.model.spec import SOURCES

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fakes.conda_solver import package
 
-from envforge.formats import environment_yml
+from envforge.formats.conda import environment_yml
 from envforge.model.spec import Constraint, Dependency, EnvironmentSpec
 from envforge.solve.visible import constrained_dependencies, wheel_constraints
 
