@@ -16,7 +16,7 @@ from envforge.formats.activation import (
     Shell,
     checked_variables,
 )
-from envforge.formats.conda_meta import package_variables, state_variables
+from envforge.formats.conda.conda_meta import package_variables, state_variables
 from envforge.ports import Processes
 
 _TEMPLATES: Final[Mapping[Shell, str]] = {

@@ -9,7 +9,9 @@ names of conda's own settings and how they combine: conda documentation, "Channe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -43,8 +45,31 @@ def resolve_channels(names: Sequence[str], settings: Settings) -> tuple[Channel,
             remedy="remove one of them; envforge itself needs no `defaults`",
         )
     listed = [name for name in names if name != NODEFAULTS]
-    expanded = [part for name in listed for part in (_DEFAULTS if name == "defaults" else (name,))]
+    expanded = [part for name in listed for part in _parts(name, settings.conda)]
     return tuple(_resolve(name, settings) for name in dict.fromkeys(expanded))
+
+
+def _parts(name: str, conda: CondaSettings) -> tuple[str, ...]:
+    """A name that means several channels, as conda has them: `defaults`, and the site's own."""
+    if name in conda.custom_multichannels:
+        return conda.custom_multichannels[name]
+    if name == "defaults":
+        return conda.default_channels or _DEFAULTS
+    return (name,)
+
+
+def routes(channels: Sequence[Channel]) -> dict[str, tuple[str, ...]]:
+    """Address that may be written down to where it is read, for those it makes a difference to.
+
+    Engines are given the former alone, so that none of their caches and messages holds a secret.
+    """
+    found = {}
+    for channel in channels:
+        read = channel.mirror or channel.url
+        bare = without_credentials(read)
+        if folder_of(read) is None and (channel.more or bare != read.rstrip("/")):
+            found[bare] = (read, *channel.more)
+    return found
 
 
 def folder_of(address: str) -> Path | None:
@@ -76,15 +101,55 @@ def _addressed(given: str, settings: Settings) -> Channel:
     address = _without_subdir(_filled_in(given, settings.environment).rstrip("/"))
     canonical = without_credentials(address)
     name = given if "$" in given else canonical
+    if address == canonical:
+        address = _with_login(canonical, settings)
+    own = address if address != canonical else None
     for public in (_PUBLIC, _ANACONDA):
         if canonical.startswith(f"{public}/"):
             channel = _named(canonical.removeprefix(f"{public}/"), settings)
-            read = channel.mirror or (address if address != canonical else None)
-            return Channel(name=name, url=canonical, mirror=read)
+            return replace(channel, name=name, url=canonical, mirror=channel.mirror or own)
     folder = folder_of(canonical)
     if folder is not None:
         _check_folder(folder, canonical)
-    return Channel(name=name, url=canonical, mirror=address if address != canonical else None)
+    others = _mirrors_of(canonical, settings.conda)
+    return Channel(
+        name=name, url=canonical, mirror=own or next(iter(others), None), more=others[1:]
+    )
+
+
+def _mirrors_of(canonical: str, conda: CondaSettings) -> tuple[str, ...]:
+    """`mirrored_channels` by the first of its addresses, which is what locks hold."""
+    return next(
+        (
+            urls
+            for urls in conda.mirrored_channels.values()
+            if urls and without_credentials(urls[0]) == canonical
+        ),
+        (),
+    )
+
+
+def _with_login(canonical: str, settings: Settings) -> str:
+    """An address of a lock with the credentials that settings or environment.yml know for it."""
+    known = {without_credentials(item): item for item in _known_addresses(settings)}
+    for bare in sorted(known, key=len, reverse=True):
+        if canonical == bare or canonical.startswith(f"{bare}/"):
+            return f"{known[bare].rstrip('/')}{canonical.removeprefix(bare)}"
+    return canonical
+
+
+def _known_addresses(settings: Settings) -> Iterator[str]:
+    """Those that were given with credentials."""
+    conda = settings.conda
+    several = (*conda.mirrored_channels.values(), *conda.custom_multichannels.values())
+    given = (
+        *(settings.channels, conda.channels, conda.default_channels, *several),
+        *(conda.custom_channels.values(), (conda.channel_alias, settings.mirror or "")),
+    )
+    for address in (item for items in given for item in items if "://" in item):
+        if without_credentials(address) != address.rstrip("/"):
+            with suppress(InvalidValue):  # a variable that is not set: it is asked for without
+                yield _without_subdir(_filled_in(address, settings.environment).rstrip("/"))
 
 
 def _filled_in(address: str, environment: Mapping[str, str]) -> str:
@@ -113,8 +178,9 @@ def _named(name: str, settings: Settings) -> Channel:
     canonical = _canonical(name, settings.conda)
     if settings.mirror is not None:
         return Channel(name=name, url=canonical, mirror=_below(settings.mirror, name))
-    read = _site_address(name, settings.conda)
-    return Channel(name=name, url=canonical, mirror=None if read == canonical else read)
+    read, *more = _site_addresses(name, settings.conda)
+    same = read == canonical and not more
+    return Channel(name=name, url=canonical, mirror=None if same else read, more=tuple(more))
 
 
 def _below(root: str, name: str) -> str:
@@ -159,20 +225,20 @@ def _canonical(name: str, conda: CondaSettings) -> str:
         return f"{_ANACONDA}/{name}"
     if name.partition("/")[0] in _WELL_KNOWN:
         return f"{_PUBLIC}/{name}"
-    return without_credentials(_site_address(name, conda))
+    return without_credentials(_site_addresses(name, conda)[0])
 
 
-def _site_address(name: str, conda: CondaSettings) -> str:
-    """Where this site's conda would read a name."""
+def _site_addresses(name: str, conda: CondaSettings) -> tuple[str, ...]:
+    """Where this site's conda would read a name: the first, and the others where that fails."""
     if conda.mirrored_channels.get(name):
-        return conda.mirrored_channels[name][0].rstrip("/")
+        return tuple(url.rstrip("/") for url in conda.mirrored_channels[name])
     for prefix in _prefixes(name):
         if prefix in conda.custom_channels:
             base = conda.custom_channels[prefix].rstrip("/")
-            return f"{base if '://' in base else f'{conda.channel_alias}/{base}'}/{name}"
+            return (f"{base if '://' in base else f'{conda.channel_alias}/{base}'}/{name}",)
     if name.startswith("pkgs/"):
-        return f"{_ANACONDA}/{name}"
-    return f"{conda.channel_alias.rstrip('/')}/{name}"
+        return (f"{_ANACONDA}/{name}",)
+    return (f"{conda.channel_alias.rstrip('/')}/{name}",)
 
 
 def _prefixes(name: str) -> list[str]:

@@ -20,7 +20,8 @@ from urllib.parse import quote, unquote
 
 from envforge.adapters.files import read_text, write_text
 from envforge.errors import ToolFailed, ToolMissing, Unsolvable
-from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
+from envforge.formats.conda import environment_yml, virtual_packages_yml
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.model.lock import Lock, LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.solving import Channel

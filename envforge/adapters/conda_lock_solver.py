@@ -16,7 +16,8 @@ from envforge.model.spec import Constraint, Dependency, EnvironmentSpec
 class CondaLockSolver:
     """Solves by running conda-lock. conda has no constraints, so broken ones become dependencies.
 
-    `CondaProblem.preferred` is not honoured: conda-lock solves from nothing.
+    `preferred`, `held` and `exclude_newer` of a problem are not honoured: conda-lock solves from
+    nothing, and from all there is.
     """
 
     engine: CondaLockEngine

@@ -7,14 +7,16 @@ system, root, user, active environment, `$CONDARC`, then `CONDA_*` variables; la
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from envforge.errors import InvalidFile
 from envforge.model.settings import CondaSettings
 
 _CONDA_CHANNELS = "https://conda.anaconda.org"
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def read_conda_settings(environ: Mapping[str, str], home: Path) -> CondaSettings:
@@ -28,19 +30,21 @@ def read_conda_settings(environ: Mapping[str, str], home: Path) -> CondaSettings
         for key, value in _load(path).items():
             merged[key] = _merge(merged.get(key), value)
     return CondaSettings(
-        channel_alias=str(
-            environ.get("CONDA_CHANNEL_ALIAS") or merged.get("channel_alias") or _CONDA_CHANNELS
+        channel_alias=_filled(
+            environ.get("CONDA_CHANNEL_ALIAS") or merged.get("channel_alias") or _CONDA_CHANNELS,
+            environ,
         ).rstrip("/"),
-        custom_channels=_map(merged.get("custom_channels")),
-        mirrored_channels={
-            name: tuple(map(str, urls))
-            for name, urls in (merged.get("mirrored_channels") or {}).items()
-        },
-        channels=tuple(map(str, merged.get("channels") or ())),
+        custom_channels=_map(merged.get("custom_channels"), environ),
+        mirrored_channels=_lists(merged.get("mirrored_channels"), environ),
+        custom_multichannels=_lists(merged.get("custom_multichannels"), environ),
+        default_channels=_list(merged.get("default_channels"), environ),
+        channels=_list(merged.get("channels"), environ),
         envs_dirs=_folders(environ, ("CONDA_ENVS_DIRS", "CONDA_ENVS_PATH"), merged, "envs_dirs"),
         pkgs_dirs=_folders(environ, ("CONDA_PKGS_DIRS",), merged, "pkgs_dirs"),
-        ssl_verify=_ssl(environ.get("CONDA_SSL_VERIFY", merged.get("ssl_verify", True))),
-        proxy_servers=_map(merged.get("proxy_servers")),
+        ssl_verify=_ssl(
+            _filled(environ.get("CONDA_SSL_VERIFY", merged.get("ssl_verify", True)), environ)
+        ),
+        proxy_servers=_map(merged.get("proxy_servers"), environ),
         offline=_true(environ.get("CONDA_OFFLINE", merged.get("offline", False))),
     )
 
@@ -78,13 +82,22 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         loaded = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InvalidFile(path=str(path), mistakes=(" ".join(str(error).split()),)) from error
+        # Nothing of the file itself: the line that is wrong may be the one with the password.
+        raise InvalidFile(path=str(path), mistakes=(_mistake(error),)) from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise InvalidFile(path=str(path), mistakes=("a condarc is a mapping of settings",))
     _check_shapes(path, loaded)
     return loaded
+
+
+def _mistake(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return "is no YAML that can be read"
+    problem = getattr(error, "problem", None) or "is no YAML that can be read"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _check_shapes(path: Path, loaded: dict[str, Any]) -> None:
@@ -94,6 +107,8 @@ def _check_shapes(path: Path, loaded: dict[str, Any]) -> None:
         "pkgs_dirs": list,
         "custom_channels": dict,
         "mirrored_channels": dict,
+        "custom_multichannels": dict,
+        "default_channels": list,
         "proxy_servers": dict,
     }
     wrong = [
@@ -101,13 +116,14 @@ def _check_shapes(path: Path, loaded: dict[str, Any]) -> None:
         for key, shape in shapes.items()
         if loaded.get(key) is not None and not isinstance(loaded[key], shape)
     ]
-    mirrored = loaded.get("mirrored_channels")
-    if isinstance(mirrored, dict):
-        wrong += [
-            f"mirrored_channels.{name}: must be a list"
-            for name, addresses in mirrored.items()
-            if not isinstance(addresses, list)
-        ]
+    for key in ("mirrored_channels", "custom_multichannels"):
+        named = loaded.get(key)
+        if isinstance(named, dict):
+            wrong += [
+                f"{key}.{name}: must be a list"
+                for name, addresses in named.items()
+                if not isinstance(addresses, list)
+            ]
     if wrong:
         raise InvalidFile(path=str(path), mistakes=tuple(wrong))
 
@@ -121,8 +137,21 @@ def _merge(old: Any, new: Any) -> Any:
     return old if new is None else new
 
 
-def _map(value: Any) -> dict[str, str]:
-    return {str(key): str(item).rstrip("/") for key, item in (value or {}).items()}
+def _map(value: Any, environ: Mapping[str, str]) -> dict[str, str]:
+    return {str(key): _filled(item, environ).rstrip("/") for key, item in (value or {}).items()}
+
+
+def _list(value: Any, environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(_filled(item, environ).rstrip("/") for item in value or ())
+
+
+def _lists(value: Any, environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {str(key): _list(items, environ) for key, items in (value or {}).items()}
+
+
+def _filled(value: Any, environ: Mapping[str, str]) -> str:
+    """`$NAME` and `${NAME}` as conda fills them in; one that is not set stays as it is."""
+    return _VARIABLE.sub(lambda found: environ.get(found[1] or found[2], found[0]), str(value))
 
 
 def _folders(

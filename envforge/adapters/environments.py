@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import read_text, unusable, write_text
+from envforge.adapters.files import is_folder, read_text, unusable, write_text
 from envforge.errors import FileNotUsable, InvalidFile, InvalidValue, NoSuchEnvironment
 
 ENVIRONMENT_YML: Final = "environment.yml"
@@ -129,7 +128,12 @@ class Environments:
         if len(starting) == 1:
             return self.root / starting[0]
         nearest = starting or _nearest(name, names)
-        raise NoSuchEnvironment(name=env, searched=str(self.root), nearest=tuple(nearest))
+        raise NoSuchEnvironment(
+            name=env,
+            searched=str(self.root),
+            nearest=tuple(nearest),
+            also=f"`{env}` is a folder without {CONDA_LOCK_YML}" if is_folder(as_path) else "",
+        )
 
     def read(self, folder: Path, file: str) -> str | None:
         """The text of one of the files; None: it does not exist.
@@ -170,7 +174,7 @@ class Environments:
 
     def _write_new(self, folder: Path, files: Mapping[str, str]) -> bool:
         """False: another process has made the folder meanwhile."""
-        aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+        aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}.tmp")
         try:
             try:
                 aside.mkdir(parents=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
     Raises:
         FileNotUsable: the folder is read-only, the disk full, or a folder is in the way.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -57,16 +56,36 @@ def read_text(path: Path) -> str:
     """Read UTF-8.
 
     Raises:
-        FileNotUsable: it does not exist, may not be read, or is not UTF-8.
+        FileNotUsable: it does not exist, may not be read, is not UTF-8, or has no end.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        data = bytearray()
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                data += chunk
+                if len(data) > _LARGEST:  # a clone may hold a link to a device
+                    raise FileNotUsable(
+                        path=str(path), reason=f"it is larger than {_LARGEST} bytes"
+                    )
+        return data.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise FileNotUsable(
             path=str(path), reason=f"it is not UTF-8 (byte {error.start})"
         ) from error
     except OSError as error:
         raise unusable(path, error) from error
+
+
+def absolute(path: Path) -> Path:
+    """As it will be named in other files: no `~` and no `..`, links as they are.
+
+    What stands before `..` may be a link, so it is followed, as the kernel does.
+    """
+    full = path.expanduser().absolute()
+    if ".." not in full.parts:
+        return full
+    behind = len(full.parts) - full.parts[::-1].index("..")
+    return Path(*full.parts[:behind]).resolve().joinpath(*full.parts[behind:])
 
 
 def is_folder(path: Path) -> bool:
@@ -77,6 +96,11 @@ def is_folder(path: Path) -> bool:
 def is_there(path: Path) -> bool:
     """Unlike `Path.exists`, False where a folder above may not be entered (before Python 3.12)."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Like `is_there`, of a regular file only: no pipe makes us wait, no device has no end."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_gone(path: Path) -> bool:
@@ -95,6 +119,7 @@ def is_gone(path: Path) -> bool:
 
 
 _LARGEST: Final = 1 << 28
+_CHUNK: Final = 1 << 20
 _SMALL: Final = 1 << 16
 """Bytes that are had in one call, whatever the file is."""
 _READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)

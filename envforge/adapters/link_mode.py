@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
-from envforge.formats import conda_meta
+from envforge.formats.conda import conda_meta
 
 LinkMode = Literal["hardlink", "reflink", "copy", "none"]
 _FIEMAP: Final = 0xC020660B  # FS_IOC_FIEMAP, linux/fs.h

@@ -16,6 +16,8 @@ from envforge.adapters.files import unusable
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+"""What a lock file holds is replaced: it must not be a link to something else."""
 _HELD: Final[set[int]] = set()
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
 """What flock says on filesystems without it (Lustre without `-o flock`, some FUSE ones)."""
@@ -69,7 +71,7 @@ def _acquire(path: Path, waiting: Callable[[str], None]) -> int | None:
     pause, told = _FIRST_PAUSE, False
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, _FLAGS, 0o666)
         try:
             if _try(descriptor):
                 if _is_still(path, descriptor):

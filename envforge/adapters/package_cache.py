@@ -1,4 +1,4 @@
-"""What the package cache holds; rattler fills it, and what is damaged is dropped here.
+"""What the package cache holds; rattler and packs fill it, and what is damaged is dropped here.
 
 rattler keeps each package as `NAME-VERSION-BUILD/`, unpacked, beside `NAME-VERSION-BUILD.lock`,
 which holds a revision (8 bytes) and the SHA-256 of the archive that was unpacked (32 bytes):
@@ -11,13 +11,17 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from envforge.formats import json_text
+from envforge.adapters.files import unusable
+from envforge.errors import CorruptArchive
+from envforge.formats.text import json_text
 from envforge.model.lock import LockedPackage
+from envforge.model.solving import without_credentials
 
 _REVISION_BYTES: Final = 8
 _SIZE: Final = re.compile(rb'"size_in_bytes":\s*(\d+)')
@@ -87,3 +91,57 @@ def unpacked(
         return None, None
     size = sum(map(int, _SIZE.findall(listed))) if measure else None
     return size, listed.count(b'"_path"')
+
+
+def add(cache: Path, package: LockedPackage, archive: Path) -> bool:
+    """Unpack an archive, whose hash was checked, as rattler would; False: it is there already.
+
+    Its name ends as the package's own does: that tells the format.
+
+    Raises:
+        CorruptArchive: it does not unpack.
+        FileNotUsable: the cache cannot be written.
+    """
+    name = stem(package)
+    aside = cache / f".{name}.{secrets.token_hex(4)}.tmp"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _extract(archive, aside, package)
+        with (cache / f"{name}.lock").open("a+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_cached(cache, package):
+                return False
+            shutil.rmtree(cache / name, ignore_errors=True)
+            aside.rename(cache / name)
+            _note_revision(lock, package)
+    except OSError as error:
+        raise unusable(cache / name, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _extract(archive: Path, target: Path, package: LockedPackage) -> None:
+    from rattler.package_streaming import extract
+
+    try:
+        extract(archive, target)
+    except OSError as error:
+        if "(os error " in str(error):  # the disk's, not the archive's
+            raise
+        last = str(error).strip().splitlines()[-1]
+        raise CorruptArchive(
+            url=without_credentials(package.url),
+            expected=f"sha256 {package.sha256}",
+            found=f"what does not unpack ({last})",
+        ) from error
+
+
+def _note_revision(lock: BinaryIO, package: LockedPackage) -> None:
+    """Say which archive lies there: whoever saw the one before sees by the number that it went."""
+    lock.seek(0)
+    before = int.from_bytes(lock.read(_REVISION_BYTES), "big")
+    lock.truncate(0)
+    lock.write((before + 1).to_bytes(_REVISION_BYTES, "big") + bytes.fromhex(package.sha256))
+    lock.flush()
+    os.fsync(lock.fileno())

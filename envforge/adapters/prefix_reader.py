@@ -11,7 +11,8 @@ from typing import Final
 
 from envforge.adapters.files import is_folder, unusable
 from envforge.errors import BrokenPrefix, InvalidFile
-from envforge.formats import conda_meta, conda_record, dist_info
+from envforge.formats.conda import conda_meta, conda_record
+from envforge.formats.python import dist_info
 from envforge.model.prefix import (
     InstalledPackage,
     InstallRecord,

@@ -15,7 +15,7 @@ from typing import Final
 
 from envforge.adapters.files import flush_folder, read_text, unusable, write_text
 from envforge.adapters.prefix_reader import leftover_dist_infos, unreadable_records
-from envforge.formats import conda_meta
+from envforge.formats.conda import conda_meta
 from envforge.model.lock import LockedPackage
 from envforge.model.prefix import InstallPlan, InstallRecord
 

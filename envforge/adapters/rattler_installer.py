@@ -6,18 +6,21 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from envforge.adapters import package_cache
-from envforge.adapters.channels import folder_of, resolve_channels
+from envforge.adapters.archive_spool import ArchiveSpool, Progress
+from envforge.adapters.channels import folder_of, resolve_channels, routes
 from envforge.adapters.process import Child, converse
 from envforge.adapters.rattler_link import LinkRequest
 from envforge.errors import CorruptArchive, EnvforgeError, FileNotUsable, ToolFailed, Unreachable
 from envforge.model.lock import LockedPackage
 from envforge.model.settings import Settings
 from envforge.model.solving import without_credentials
+from envforge.model.wording import listed
 from envforge.ports import LinkOutcome
 
 _PROGRAM: Final = (
@@ -38,6 +41,8 @@ _BROKEN_OFF: Final = (
     "timed out",
 )
 _SHOWN: Final = 8
+_LARGE: Final = 64 << 20
+"""Bytes of an archive that is too much to begin anew."""
 
 
 class RattlerInstaller:
@@ -58,7 +63,7 @@ class RattlerInstaller:
         platform: str,
         reinstall: frozenset[str] = frozenset(),
         resume: bool = False,
-        progress: Callable[[int, int | None, str, str], None],
+        progress: Progress,
     ) -> LinkOutcome:
         """See `ports.CondaInstaller.link`.
 
@@ -80,11 +85,36 @@ class RattlerInstaller:
             prefix=prefix.absolute(),
             platform=platform,
             packages=tuple(packages),
-            addresses=addresses,
+            addresses={url: without_credentials(read) for url, read in addresses.items()},
+            routes=self._routes(missing),
             reinstall=reinstall,
             resume=resume,
         )
-        return self._run(request, progress)
+        return self._patiently(request, progress)
+
+    def _patiently(self, request: LinkRequest, progress: Progress) -> LinkOutcome:
+        """Let rattler fetch what is small, and what it gives up is fetched with more patience.
+
+        rattler unpacks while it downloads, which is quicker, and begins anew where a line breaks.
+        """
+        with ArchiveSpool(self._settings, progress) as spool:
+            request = spool.fetched(request, lambda item: (item.size or 0) >= _LARGE)
+            try:
+                return self._run(request, progress)
+            except Unreachable as error:
+                if not spool.helps(error):
+                    raise
+                given_up = error
+            missing = {*package_cache.not_cached(request.settings.package_cache, request.packages)}
+            try:
+                request = spool.fetched(request, missing.__contains__)
+            except Unreachable:
+                raise given_up from None
+            return self._run(replace(request, resume=True), progress)
+
+    def _routes(self, packages: Iterable[LockedPackage]) -> dict[str, tuple[str, ...]]:
+        names = sorted({item.channel_url for item in packages})
+        return routes([resolve_channels((name,), self._settings)[0] for name in names])
 
     def addresses(self, missing: Sequence[LockedPackage]) -> dict[str, str]:
         """Where each package is read: its own address, or a mirror's.
@@ -98,9 +128,7 @@ class RattlerInstaller:
             raise _offline(remote)
         return found
 
-    def _run(
-        self, request: LinkRequest, progress: Callable[[int, int | None, str, str], None]
-    ) -> LinkOutcome:
+    def _run(self, request: LinkRequest, progress: Progress) -> LinkOutcome:
         command = [sys.executable, "-I", "-c", _PROGRAM, json.dumps(sys.path)]
         env = {"HOME": str(self._settings.home), **self._settings.environment}
         with converse(command, env=env) as child:
@@ -132,17 +160,23 @@ class RattlerInstaller:
 
 def read_address(package: LockedPackage, settings: Settings) -> str:
     """Where a package's archive is read, mirrors and conda's settings considered."""
+    return read_addresses(package, settings)[0]
+
+
+def read_addresses(package: LockedPackage, settings: Settings) -> tuple[str, ...]:
+    """The same, and where else it is where that does not answer; with credentials."""
     [channel] = resolve_channels((package.channel_url,), settings)
-    base = channel.mirror or channel.url
+    return tuple(_below(base, package) for base in (channel.mirror or channel.url, *channel.more))
+
+
+def _below(base: str, package: LockedPackage) -> str:
     address = f"{base.rstrip('/')}/{package.subdir}/{package.url.rpartition('/')[2]}"
     if "://" in address:
         return address
     return Path(base, package.subdir, package.filename).absolute().as_uri()
 
 
-def _follow(
-    child: Child, progress: Callable[[int, int | None, str, str], None]
-) -> dict[str, Any] | None:
+def _follow(child: Child, progress: Progress) -> dict[str, Any] | None:
     """Pass progress on; the last event, or None where the child died before it."""
     for line in child.lines():
         event: dict[str, Any] = json.loads(line)
@@ -230,13 +264,12 @@ def _corrupt(url: str, expected: str, found: str) -> CorruptArchive:
 
 def _offline(packages: Sequence[LockedPackage]) -> Unreachable:
     names = [item.filename for item in packages]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return Unreachable(
         url=without_credentials(packages[0].channel_url),
         reason=(
             f"we are offline, and {len(names)} of the packages"
             f" {'is' if len(names) == 1 else 'are'} not in the package cache:"
-            f" {', '.join(names[:_SHOWN])}{more}"
+            f" {listed(names, _SHOWN)}"
         ),
         remedy="run once without `--offline`, or name a folder with the channels by `--mirror`",
     )

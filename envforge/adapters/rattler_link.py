@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[Mapping[str, Any]], None]
 _BLOCK: Final = 1 << 20
+_FOREVER: Final = 86400.0
+"""Seconds: rattler counts a body's time too, so what ends a download is `_Watch`, by silence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,9 @@ class LinkRequest:
     platform: str
     packages: tuple[LockedPackage, ...]
     addresses: Mapping[str, str] = field(default_factory=dict)
-    """Where to read the packages that are not cached, by canonical address."""
+    """Where to read the packages that are not cached, by canonical address; no credentials."""
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of `channels.routes`."""
     reinstall: frozenset[str] = frozenset()
     resume: bool = False
 
@@ -90,14 +94,24 @@ async def link(request: LinkRequest, say: Say) -> dict[str, Any]:
     Raises:
         Failure: an archive is not what was locked, or cannot be had.
     """
+    from envforge.adapters.channels import folder_of
     from envforge.adapters.link_mode import link_mode
     from envforge.adapters.rattler_progress import LinkProgress
     from envforge.adapters.rattler_records import complete_records, open_records, record_path
 
     missing = [item for item in request.packages if item.url in request.addresses]
     await _verify_files(request, missing)
-    progress = LinkProgress(say, missing)  # type: ignore[abstract] # the rest does nothing, as is
+    remote = {
+        item.name: item.filename
+        for item in missing
+        if folder_of(request.addresses[item.url]) is None
+    }
+    progress = LinkProgress(say, missing, remote)  # type: ignore[abstract] # the rest does nothing, as is
+    import asyncio
+
+    watch = asyncio.create_task(_end_silence(progress, request.settings.timeout, say))
     await _install(request, progress)
+    watch.cancel()
     prefix, cache = request.prefix, request.settings.package_cache
     linked = [item for item in request.packages if item.name in set(progress.linked)]
     complete_records(prefix, cache, request.packages if request.resume else missing)
@@ -110,6 +124,19 @@ async def link(request: LinkRequest, say: Say) -> dict[str, Any]:
         "skipped_scripts": [] if request.settings.link_scripts else scripts,
         "failed_scripts": progress.failed_scripts,
     }
+
+
+async def _end_silence(progress: LinkProgress, patience: float, say: Say) -> None:
+    """End this process where a download gives no byte for so many seconds."""
+    import asyncio
+
+    while True:
+        await asyncio.sleep(min(patience / 4, 1.0))
+        silent = progress.silent_download(patience)
+        if silent is not None:
+            message = f"failed to fetch {silent}\nCaused by: operation timed out"
+            say({"event": "failed", "kind": "rattler", "message": message})
+            os._exit(0)
 
 
 async def _install(request: LinkRequest, progress: LinkProgress) -> None:
@@ -133,7 +160,7 @@ async def _install(request: LinkRequest, progress: LinkProgress) -> None:
             platform=Subdir(request.platform),
             execute_link_scripts=request.settings.link_scripts,
             show_progress=False,
-            client=make_client(request.settings),
+            client=make_client(request.settings, request.routes, timeout=_FOREVER),
             reporter=progress,
         )
     except (InstallerError, LinkError, TransactionError) as error:

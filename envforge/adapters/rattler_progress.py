@@ -22,13 +22,19 @@ class LinkProgress(InstallerReporter):
     the operation's number. Its calls come from many threads, one at a time.
     """
 
-    def __init__(self, say: Say, missing: Sequence[LockedPackage]) -> None:
+    def __init__(
+        self, say: Say, missing: Sequence[LockedPackage], remote: Mapping[str, str]
+    ) -> None:
+        """`remote` are the packages that come over a network: name to file name."""
         self._say = say
         self._total = 0
         self._done = 0
         self._names: dict[int, str] = {}
         self._last = 0.0
         self._sizes = {item.name: item.size for item in missing}
+        self._coming: dict[int, str] = {}
+        self._heard = time.monotonic()
+        self._remote = dict(remote)
         self._scripts: list[str] = []
         self.linked: list[str] = []
         self.failed_scripts: list[str] = []
@@ -41,7 +47,21 @@ class LinkProgress(InstallerReporter):
     def on_populate_cache_start(self, operation: int, package_name: str) -> int:
         """A package is looked for in the cache, and fetched where it is not there."""
         self._names[operation] = package_name
+        self._heard = time.monotonic()
+        if package_name in self._remote:
+            self._coming[operation] = self._remote[package_name]
         return operation
+
+    def on_populate_cache_complete(self, cache_entry: int) -> None:
+        """It is there."""
+        self._heard = time.monotonic()
+        self._coming.pop(cache_entry, None)
+
+    def silent_download(self, patience: float) -> str | None:
+        """The file that is waited for while nothing came for so many seconds; None: all is well."""
+        if time.monotonic() - self._heard < patience:
+            return None
+        return next(iter(self._coming.values()), None)
 
     def on_download_start(self, cache_entry: int) -> int:
         """The package is not cached and not a file."""
@@ -49,6 +69,7 @@ class LinkProgress(InstallerReporter):
 
     def on_download_progress(self, download_idx: int, progress: int, total: int | None) -> None:
         """Bytes so far."""
+        self._heard = time.monotonic()
         name = self._names.get(download_idx, "")
         whole = total or self._sizes.get(name)
         of = f" of {whole / 1e6:.1f}" if whole else ""

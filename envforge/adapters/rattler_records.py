@@ -12,7 +12,7 @@ from rattler.prefix import PrefixRecord
 from rattler.repo_data import PackageRecord, RepoDataRecord
 
 from envforge.adapters import package_cache
-from envforge.formats.conda_meta import fuller_depends
+from envforge.formats.conda.conda_meta import fuller_depends
 from envforge.model.lock import LockedPackage
 
 _OWN: Final = (

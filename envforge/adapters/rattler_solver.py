@@ -3,24 +3,26 @@
 Folders are read through `SparseRepoData`, which takes the channel's canonical address
 apart from the file it reads; everything else goes through one `Gateway` (sharded
 repodata, its cache, authentication). A channel on a network that is read elsewhere than
-at its canonical address is solved under the address it is read at, and mapped back.
+at its canonical address is solved under the address it is read at, and mapped back; its
+credentials are the client's business.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from envforge.adapters import patience, repodata_files
 from envforge.adapters import rattler_specs as specs
-from envforge.adapters import repodata_files
-from envforge.adapters.channels import folder_of
+from envforge.adapters.channels import folder_of, routes
 from envforge.adapters.unreachable import explain_gateway, names_an_address
 from envforge.model.lock import LockedPackage
-from envforge.model.machine import Platform
 from envforge.model.settings import Settings
 from envforge.model.solving import Channel, CondaConflict, CondaProblem, CondaSolution
 from envforge.model.spec import Dependency
@@ -28,6 +30,7 @@ from envforge.model.spec import Dependency
 if TYPE_CHECKING:
     import rattler
 
+_LOG = logging.getLogger(__name__)
 _NO_CANDIDATES: Final = re.compile(r"[Nn]o candidates were found for ([\w.-]+)")
 _SOLVE_SECONDS: Final = 300
 _SHOWN: Final = 6
@@ -39,12 +42,79 @@ class RattlerSolver:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._gateway: rattler.Gateway | None = None
+        self._gateways: dict[tuple[Any, ...], rattler.Gateway] = {}
         self._folders: dict[tuple[str, str], rattler.SparseRepoData | None] = {}
+        self._old: dict[tuple[LockedPackage, tuple[Channel, ...]], rattler.RepoDataRecord | None]
+        self._old = {}
 
     def solve(self, problems: Sequence[CondaProblem]) -> tuple[CondaSolution | CondaConflict, ...]:
         """See `ports.CondaSolver.solve`."""
         return asyncio.run(self._solve_all(problems))
+
+    def known(
+        self, problem: CondaProblem, packages: Sequence[LockedPackage]
+    ) -> tuple[LockedPackage, ...]:
+        """The channels' own records of packages: what a list without them leaves out.
+
+        Raises:
+            Unreachable: a channel cannot be read.
+        """
+        sources = self._sources(problem)
+        records = asyncio.run(
+            self._told(problem, lambda: self._records_of(packages, problem, sources))
+        )
+        return tuple(self._locked(record, problem) for record in records)
+
+    def versions(self, problem: CondaProblem, names: Sequence[str]) -> dict[str, frozenset[str]]:
+        """Every version that the channels have of these packages; none of an unknown name.
+
+        Raises:
+            Unreachable: a channel cannot be read.
+        """
+        found: dict[str, set[str]] = {name: set() for name in names}
+        sources = self._sources(problem)
+        reading = self._told(problem, lambda: self._all_records(problem, sources, names))
+        for record in asyncio.run(reading):
+            found[record.name.normalized].add(str(record.version))
+        return {name: frozenset(versions) for name, versions in found.items()}
+
+    def same_bytes(
+        self, problem: CondaProblem, packages: Sequence[LockedPackage]
+    ) -> tuple[tuple[LockedPackage, str], ...]:
+        """Where the channels have archives of the same hash, whatever they are called.
+
+        Raises:
+            Unreachable: a channel cannot be read.
+        """
+        sources = self._sources(problem)
+        names = sorted({item.name for item in packages})
+        reading = self._told(problem, lambda: self._all_records(problem, sources, names))
+        by_hash = {record.sha256.hex(): record for record in asyncio.run(reading) if record.sha256}
+        found = ((item, by_hash.get(item.sha256)) for item in packages)
+        return tuple(
+            (item, specs.canonical(record.url, problem.channels))
+            for item, record in found
+            if record is not None
+        )
+
+    async def _told(
+        self, problem: CondaProblem, reading: Callable[[], Awaitable[list[Any]]]
+    ) -> list[Any]:
+        """What is read, in several attempts; a channel that cannot be is named in our words."""
+        from rattler.exceptions import GatewayError
+
+        for attempt in count(1):
+            try:
+                return await reading()
+            except GatewayError as error:  # noqa: PERF203 - few tries, each a download
+                message = str(error)
+                pause = await asyncio.to_thread(patience.pause, message, attempt, self._settings)
+                if pause is None:
+                    suspects = await self._suspects(message, problem)
+                    raise explain_gateway(message, suspects, self._settings) from None
+                _LOG.debug("a channel is asked again in %g s", pause)
+                await asyncio.sleep(pause)
+        raise AssertionError  # the loop returns or raises
 
     async def _solve_all(
         self, problems: Sequence[CondaProblem]
@@ -56,18 +126,45 @@ class RattlerSolver:
 
         sources = self._sources(problem)
         try:
-            try:
-                records = await self._records_for(problem, sources)
-            except SolverError as error:
-                return await self._conflict(problem, sources, str(error))
+            records = await self._told(problem, lambda: self._records_for(problem, sources))
+        except SolverError as error:
+            message = str(error)
+        else:
+            return self._solution(problem, records)
+        try:
+            return await self._conflict(problem, sources, message)
         except GatewayError as error:
             suspects = await self._suspects(str(error), problem)
-            raise explain_gateway(str(error), suspects, self._settings) from error
+            raise explain_gateway(str(error), suspects, self._settings) from None
+
+    def _solution(
+        self, problem: CondaProblem, records: Sequence[rattler.RepoDataRecord]
+    ) -> CondaSolution:
         packages = (self._locked(record, problem) for record in records)
-        return CondaSolution(platform=problem.platform, packages=tuple(sorted(packages)))
+        return CondaSolution(
+            platform=problem.platform,
+            packages=tuple(sorted(packages)),
+            undated=_undated(records) if problem.exclude_newer else (),
+        )
 
     async def _records_for(
         self, problem: CondaProblem, sources: list[Any]
+    ) -> list[rattler.RepoDataRecord]:
+        """Where a date is asked for, packages of unknown age only if nothing else fits."""
+        from rattler.exceptions import SolverError
+
+        if problem.exclude_newer:
+            try:
+                return await self._ask(problem, sources, "require-timestamp")
+            except SolverError as error:
+                _LOG.debug("with dated packages alone: %s", error)
+        return await self._ask(problem, sources, "allow-missing")
+
+    async def _ask(
+        self,
+        problem: CondaProblem,
+        sources: list[Any],
+        undated: Literal["require-timestamp", "allow-missing"],
     ) -> list[rattler.RepoDataRecord]:
         from rattler import solve
 
@@ -78,11 +175,14 @@ class RattlerSolver:
                 *(specs.match_spec(item, addresses) for item in problem.dependencies),
                 *specs.bare_names(problem),
             ],
-            gateway=self._shared_gateway(),
+            gateway=self._gateway(problem),
             platforms=[problem.platform, "noarch"],
             virtual_packages=[specs.virtual_package(item) for item in problem.virtual_packages],
             constraints=[specs.constraint(item) for item in problem.constraints],
-            locked_packages=await self._preferred(problem, sources),
+            locked_packages=await self._records_of(problem.preferred, problem, sources),
+            pinned_packages=await self._records_of(problem.held, problem, sources),
+            exclude_newer=specs.moment(problem.exclude_newer) if problem.exclude_newer else None,
+            timestamp_policy=undated,
             timeout=dt.timedelta(seconds=_SOLVE_SECONDS),
             channel_relations="disabled",  # what is asked for is what is searched
         )
@@ -105,21 +205,24 @@ class RattlerSolver:
 
     # -- where records come from ------------------------------------------------------
 
-    def _shared_gateway(self) -> rattler.Gateway:
-        if self._gateway is None:
+    def _gateway(self, problem: CondaProblem) -> rattler.Gateway:
+        """One for all problems whose channels are read in the same ways."""
+        ways = routes(problem.channels)
+        key = tuple(sorted(ways.items()))
+        if key not in self._gateways:
             from rattler import Gateway, SourceConfig
 
             from envforge.adapters.rattler_client import make_client
 
             offline = self._settings.offline
-            self._gateway = Gateway(
+            self._gateways[key] = Gateway(
                 cache_dir=self._settings.cache / "repodata",
                 default_config=SourceConfig(
                     cache_action="force-cache-only" if offline else "cache-or-fetch"
                 ),
-                client=make_client(self._settings),
+                client=make_client(self._settings, ways),
             )
-        return self._gateway
+        return self._gateways[key]
 
     def _sources(self, problem: CondaProblem) -> list[Any]:
         """One entry a channel and subdirectory, in order of priority."""
@@ -144,17 +247,23 @@ class RattlerSolver:
             )
         return self._folders[key]
 
-    async def _preferred(self, problem: CondaProblem, sources: list[Any]) -> list[Any]:
-        """The channel's own records of what an old lock holds: rattler prefers only those."""
-        if not problem.preferred:
-            return []
-        wanted = {item.filename for item in problem.preferred}
-        names = sorted({item.name for item in problem.preferred})
-        found = await self._all_records(problem.platform, sources, names)
-        return [record for record in found if record.file_name in wanted]
+    async def _records_of(
+        self, packages: Sequence[LockedPackage], problem: CondaProblem, sources: list[Any]
+    ) -> list[rattler.RepoDataRecord]:
+        """The channel's own records of what an old lock holds: rattler takes only those."""
+        at = problem.channels
+        new = [item for item in packages if (item, at) not in self._old]
+        if new:
+            names = sorted({item.name for item in new})
+            every = await self._all_records(problem, sources, names)
+            found = {_without_ending(record.file_name): record for record in reversed(every)}
+            for item in new:
+                self._old[item, at] = found.get(_without_ending(item.filename))
+        known = (self._old[item, at] for item in packages)
+        return [record for record in known if record is not None]
 
     async def _all_records(
-        self, platform: Platform, sources: list[Any], names: Sequence[str]
+        self, problem: CondaProblem, sources: list[Any], names: Sequence[str]
     ) -> list[Any]:
         """Every record of these names, whatever its version."""
         from rattler import MatchSpec, PackageName, SparseRepoData
@@ -168,9 +277,9 @@ class RattlerSolver:
         ]
         remote = [source for source in sources if not isinstance(source, SparseRepoData)]
         if remote:
-            answer = await self._shared_gateway().query(
+            answer = await self._gateway(problem).query(
                 remote,
-                [platform, "noarch"],
+                [problem.platform, "noarch"],
                 [MatchSpec(name) for name in names],
                 recursive=False,
                 channel_relations="disabled",
@@ -234,7 +343,7 @@ class RattlerSolver:
                 read = [self._folder(channel, subdir) for subdir in (problem.platform, "noarch")]
                 names = {name for item in read if item for name in item.package_names()}
             else:
-                found = await self._shared_gateway().names(
+                found = await self._gateway(problem).names(
                     [RattlerChannel(specs.read_address(channel))],
                     [problem.platform, "noarch"],
                     channel_relations="disabled",
@@ -249,7 +358,7 @@ class RattlerSolver:
         """What there is instead: other builds of that version, else the versions around it."""
         from rattler import MatchSpec
 
-        records = await self._all_records(problem.platform, sources, [wish.name])
+        records = await self._all_records(problem, sources, [wish.name])
         if wish.channel:
             address = specs.addresses(problem.channels).get(wish.channel, wish.channel)
             records = [record for record in records if record.url.startswith(f"{address}/")]
@@ -275,6 +384,15 @@ def _around(asked: str, versions: Iterable[Any]) -> tuple[str, ...]:
         at = sum(version > wanted for version in ordered)
     first = max(0, min(at - _SHOWN // 2, len(ordered) - _SHOWN))
     return tuple(dict.fromkeys(str(item) for item in ordered[first : first + _SHOWN]))
+
+
+def _without_ending(file_name: str) -> str:
+    """A channel lists one build as `.conda` or `.tar.bz2`, and may have listed the other."""
+    return file_name.removesuffix(".conda").removesuffix(".tar.bz2")
+
+
+def _undated(records: Iterable[rattler.RepoDataRecord]) -> tuple[str, ...]:
+    return tuple(sorted(item.name.normalized for item in records if item.timestamp is None))
 
 
 def _nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -69,6 +70,11 @@ def virtual_package(item: VirtualPackage) -> rattler.GenericVirtualPackage:
     )
 
 
+def moment(text: str) -> dt.datetime:
+    """`2024-03-01T23:59:59Z`, as rattler wants it said."""
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no `Z`
+
+
 def addresses(channels: Sequence[Channel]) -> dict[str, str]:
     """A `channel::` prefix to the address that rattler knows it by.
 
@@ -84,8 +90,8 @@ def addresses(channels: Sequence[Channel]) -> dict[str, str]:
 
 
 def read_address(channel: Channel) -> str:
-    """The address that rattler knows a channel by."""
-    return channel.url if is_folder(channel) else (channel.mirror or channel.url)
+    """The address that rattler knows a channel by, and may keep: without credentials."""
+    return channel.url if is_folder(channel) else without_credentials(channel.mirror or channel.url)
 
 
 def is_folder(channel: Channel) -> bool:
@@ -99,8 +105,9 @@ def canonical(url: str, channels: Sequence[Channel]) -> str:
     Of one that no channel of ours was read at (repodata may name another base, CEP 15) only what
     may be written down.
     """
+    bare = without_credentials(url)
     for channel in channels:
         read = f"{read_address(channel).rstrip('/')}/"
-        if url.startswith(read):
-            return f"{channel.url}/{url.removeprefix(read)}"
-    return without_credentials(url)
+        if bare.startswith(read):
+            return f"{channel.url}/{bare.removeprefix(read)}"
+    return bare

@@ -19,7 +19,7 @@ from envforge.model.prefix import ArchiveFacts, Disk
 from envforge.model.settings import Settings
 
 if TYPE_CHECKING:
-    import ssl
+    from envforge.adapters.web import Web
 
 _PATIENCE: Final = 3.0
 """Seconds that asking servers for sizes may take in all; the rest is estimated."""
@@ -94,13 +94,19 @@ class RealSpace:
             return None  # the install itself says what is wrong with it
 
     def _remote_sizes(self, addresses: Mapping[str, str]) -> dict[str, int]:
-        """Content-Length of each; without credentials, so some servers will not say."""
+        """Content-Length of each, where the server says it."""
         from concurrent.futures import ThreadPoolExecutor, as_completed
         from concurrent.futures import TimeoutError as OutOfTime
 
+        from envforge.adapters.pip_settings import PipSettings
+        from envforge.adapters.web import Web
+
+        web = Web(self.settings, PipSettings())
         deadline = time.monotonic() + _PATIENCE
         pool = ThreadPoolExecutor(_CONNECTIONS)
-        asked = {pool.submit(self._head, item, deadline): url for url, item in addresses.items()}
+        asked = {
+            pool.submit(self._head, web, item, deadline): url for url, item in addresses.items()
+        }
         sizes: dict[str, int] = {}
         try:
             for answer in as_completed(asked, timeout=_PATIENCE):
@@ -113,29 +119,14 @@ class RealSpace:
             pool.shutdown(wait=False, cancel_futures=True)
         return sizes
 
-    def _head(self, address: str, deadline: float) -> int | None:
-        from urllib.error import URLError
-        from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
+    def _head(self, web: Web, address: str, deadline: float) -> int | None:
+        from http.client import HTTPException
 
         left = deadline - time.monotonic()
         if left <= 0 or not address.startswith(("http://", "https://")):
             return None
-        proxies = dict(self.settings.conda.proxy_servers) or None
-        opener = build_opener(ProxyHandler(proxies), HTTPSHandler(context=self._certificates()))
         try:
-            with opener.open(Request(address, method="HEAD"), timeout=left) as answer:  # noqa: S310
+            with web.open(address, method="HEAD", timeout=left) as answer:
                 return int(answer.headers["Content-Length"])
-        except (URLError, OSError, ValueError, TypeError):
+        except (EnvforgeError, HTTPException, OSError, ValueError, TypeError):
             return None
-
-    def _certificates(self) -> ssl.SSLContext:
-        import ssl
-
-        verify = self.settings.conda.ssl_verify
-        if isinstance(verify, str) and Path(verify).is_file():
-            return ssl.create_default_context(cafile=verify)
-        context = ssl.create_default_context()
-        if verify is False:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context

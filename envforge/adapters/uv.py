@@ -14,7 +14,7 @@ from typing import Final
 
 from envforge.adapters.pip_settings import PipSettings, redact, uv_arguments, uv_environment
 from envforge.errors import EnvforgeError, FileNotUsable, ToolFailed, ToolMissing, Unreachable
-from envforge.formats.pylock import PylockPackage, PylockWheel
+from envforge.formats.python.pylock import PylockPackage, PylockWheel
 from envforge.model.lock import LockedPackage
 from envforge.ports import Completed, Processes
 

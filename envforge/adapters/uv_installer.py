@@ -8,26 +8,38 @@ packages alone (`uv pip sync` would remove conda's) and writes no `direct_url.js
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from envforge.adapters.files import unusable
+from envforge.adapters.pack.download import Downloads
 from envforge.adapters.uv import Uv, failed, network_failure, pylock_package
-from envforge.errors import BrokenPrefix, CorruptArchive, EnvforgeError
-from envforge.formats import conda_record
-from envforge.formats.pylock import write_pylock
+from envforge.adapters.wheelhouse import Wheelhouse
+from envforge.errors import BrokenPrefix, CorruptArchive, EnvforgeError, Unreachable
+from envforge.formats.conda import conda_record
+from envforge.formats.python.pylock import write_pylock
 from envforge.model.lock import LockedPackage
+from envforge.ports import Completed
 
+_LOG = logging.getLogger(__name__)
 _MISMATCH = re.compile(
     r"Hash mismatch for `(?P<name>[^=`]+)==[^`]*`\s+Expected:\s+sha256:(?P<expected>\w+)"
     r"\s+Computed:\s+sha256:(?P<found>\w+)"
 )
 _FAILED = re.compile(r"Failed to (?:download|read|extract|install)[^`]*`(?P<name>[^=`@ ]+)")
 _DAMAGED = re.compile(r"Failed to extract archive|[Ii]nvalid zip|unexpected header|[Cc]orrupt")
+_BROKE_OFF = re.compile(
+    r"error reading a body|end of file before|connection (?:closed|reset)|operation timed out"
+    r"|HTTP status (?:client|server) error \((?:408|425|429|502|503|504) ",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"Failed to fetch: `(?P<url>[^`]+)`")
 _MISNAMED = re.compile(r"Wheel filename `(?P<file>[^`]+)` does not match package (?:name|version)")
 
 
@@ -36,6 +48,10 @@ class UvInstaller:
     """`ports.WheelInstaller` through uv."""
 
     uv: Uv
+    wheelhouse: Wheelhouse | None = None
+    """Wheels that need no fetching."""
+    downloads: Downloads | None = None
+    """Fetches what uv gives up: it begins anew where a line breaks, and waits for nobody."""
 
     def install(
         self, wheels: Sequence[LockedPackage], prefix: Path, *, remove: Sequence[str] = ()
@@ -66,16 +82,50 @@ class UvInstaller:
             raise network_failure(done.stderr) or failed(command, done)
 
     def _install(self, python: Path, wheels: Sequence[LockedPackage]) -> None:
+        fetched: set[str] = set()
+        while True:
+            command, done = self._try(python, wheels)
+            if not done.status:
+                return
+            given_up = _given_up(done.stderr, wheels)
+            if given_up is None or given_up.url in fetched or not self._fetch(given_up):
+                raise _failure(done.stderr, wheels) or failed(command, done)
+            fetched.add(given_up.url)
+
+    def _fetch(self, wheel: LockedPackage) -> bool:
+        """Bring a wheel that uv gave up into the wheelhouse, from where it is taken."""
+        if self.downloads is None or self.wheelhouse is None or self.uv.offline:
+            return False
+        folder = self.wheelhouse.root / ".coming"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = self.downloads.fetch(wheel.url, wheel.sha256, folder)
+        except (CorruptArchive, Unreachable) as error:
+            _LOG.debug("%s", error)
+            return False
+        except OSError as error:
+            raise unusable(folder, error) from error
+        self.wheelhouse.add(wheel, path)
+        return True
+
+    def _try(
+        self, python: Path, wheels: Sequence[LockedPackage]
+    ) -> tuple[tuple[str, ...], Completed]:
         with tempfile.TemporaryDirectory(prefix="envforge-uv-") as name:
             listed = Path(name) / "pylock.toml"
-            listed.write_text(write_pylock(map(pylock_package, wheels)), encoding="utf-8")
+            found = [pylock_package(self._at_hand(item)) for item in wheels]
+            listed.write_text(write_pylock(found), encoding="utf-8")
             command = (
                 *("pip", "install", "--python", str(python), "--requirements", str(listed)),
                 *("--require-hashes", "--no-deps", "--no-build", "--no-compile-bytecode"),
             )
             done = self.uv.run(*command, cwd=Path(name), extra=self._link_mode())
-        if done.status:
-            raise _failure(done.stderr, wheels) or failed(command[:4], done)
+        return command[:4], done
+
+    def _at_hand(self, wheel: LockedPackage) -> LockedPackage:
+        """The wheel, under the address of its file where that is here."""
+        file = self.wheelhouse.find(wheel) if self.wheelhouse else None
+        return replace(wheel, url=file.absolute().as_uri()) if file else wheel
 
     def _link_mode(self) -> dict[str, str]:
         """Hardlinks, which uv turns into copies where the cache is on another filesystem."""
@@ -139,6 +189,12 @@ def _failure(stderr: str, wheels: Iterable[LockedPackage]) -> EnvforgeError | No
         )
     if network := network_failure(stderr):
         return network
+    if given_up := _given_up(stderr, known):
+        return Unreachable(
+            url=given_up.url,
+            reason="the download broke off",
+            remedy="run the same command again: what was fetched is kept",
+        )
     found = _MISNAMED.search(stderr)
     if found and (wheel := _named(found["file"], known)):
         expected = f"{wheel.name} {wheel.version}"
@@ -149,6 +205,18 @@ def _failure(stderr: str, wheels: Iterable[LockedPackage]) -> EnvforgeError | No
             url=wheel.url, expected=f"sha256 {wheel.sha256}", found="something that is no wheel"
         )
     return None
+
+
+def _given_up(stderr: str, wheels: Iterable[LockedPackage]) -> LockedPackage | None:
+    """The wheel that uv could not fetch, and that more patience may bring; None: it is no such."""
+    if not _BROKE_OFF.search(stderr):
+        return None
+    known = tuple(wheels)
+    at = _URL.search(stderr)
+    if at is not None:
+        return next((item for item in known if item.url == at["url"]), None)
+    found = _FAILED.search(stderr)
+    return _named(found["name"], known) if found else None
 
 
 def _named(told: str, wheels: Iterable[LockedPackage]) -> LockedPackage | None:

@@ -31,14 +31,19 @@ from envforge.errors import (
     Unsolvable,
     WrongBuild,
 )
-from envforge.formats.pylock import (
+from envforge.formats.python.pylock import (
     PylockPackage,
     PylockWheel,
     read_pylock,
     toml_string,
     write_pylock,
 )
-from envforge.formats.wheel_name import DEFAULT_GLIBC, choose_wheel, parse_wheel_name, target_tags
+from envforge.formats.python.wheel_name import (
+    DEFAULT_GLIBC,
+    choose_wheel,
+    parse_wheel_name,
+    target_tags,
+)
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.solving import WheelProblem
@@ -251,6 +256,10 @@ def _project(problem: WheelProblem) -> str:
     wanted = (*problem.torch_requirements, *problem.requirements)
     lines = ["[project]", f'name = "{_PROJECT}"', 'version = "0"']
     lines += ["dependencies = ["] + [f"  {toml_string(item)}," for item in wanted] + ["]"]
+    if problem.provided:  # a requirement that never holds takes the place of every real one
+        never = [f"{name} ; python_version < '0'" for name in problem.provided]
+        lines += ["[tool.uv]", "override-dependencies = ["]
+        lines += [f"  {toml_string(item)}," for item in never] + ["]"]
     if problem.torch_index:
         sourced = [item for item in problem.torch_requirements if not Requirement(item).url]
         lines += ["[tool.uv.sources]"]
@@ -266,7 +275,18 @@ def _command(problem: WheelProblem, interpreter: Path) -> list[str]:
         *("--only-binary", ":all:", "--python", str(interpreter)),
         *("--python-version", problem.python),
         *("--python-platform", uv_platform(problem.platform, problem.glibc)),
+        *_dated(problem),
     ]
+
+
+def _dated(problem: WheelProblem) -> Iterator[str]:
+    """What is newer does not count; torch's own index says no dates, and torch is pinned anyway."""
+    if problem.exclude_newer is None:
+        return
+    yield from ("--exclude-newer", problem.exclude_newer)
+    if problem.torch_index:
+        for item in problem.torch_requirements:
+            yield from ("--exclude-newer-package", f"{_name(item)}=false")
 
 
 def _pylock_format(output: Path) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
-from envforge.adapters.hub import failures, reach
+from envforge.adapters.hub import failures, reach, session
 from envforge.cache import git_blob, layout, patterns
 from envforge.errors import EnvforgeError, HostileRepo, NoSuchModel, Unreachable, WrongBytes
 from envforge.model.models import REPO_KINDS, HubFile, HubSnapshot, ModelRequest, Repo
@@ -38,6 +38,7 @@ class HubClient:
 
     def __init__(self, settings: Settings, *, waiting: Callable[[str], None] | None = None) -> None:
         """`waiting` is told when the hub asks for patience."""
+        session.prepare(settings)
         self._settings = settings
         self._waiting = waiting or (lambda _: None)
         self.endpoint = reach.endpoint(settings)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from envforge.adapters.hub import failures, reach
+from envforge.adapters.hub import failures, reach, session
 from envforge.adapters.store.arriving import parts
 from envforge.adapters.store.arriving.parts import Part, TooLong
 from envforge.errors import WrongBytes
@@ -47,6 +47,9 @@ class HubTransfer:
     settings: Settings
     pause: Callable[[float], None]
     say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        session.prepare(self.settings)
 
     def get(self, wanted: Wanted, part: Part) -> None:
         """Append to the part what it lacks; its bytes are not judged here.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from envforge.adapters.linking.prefix_objects import names
-from envforge.formats import json_text
+from envforge.formats.text import json_text
 
 _NAMES: Final = ("LD_LIBRARY_PATH", "LD_PRELOAD", "MKL_THREADING_LAYER")
 _ASSIGNMENT: Final = re.compile(

@@ -16,7 +16,7 @@ from typing import Final
 
 from envforge.adapters.machine.ld_cache import read_ld_cache
 from envforge.errors import EnvforgeError
-from envforge.formats import json_text
+from envforge.formats.text import json_text
 from envforge.model.cuda import ComputeCapability
 from envforge.ports import Processes
 from envforge.verify.facts.prefix import PrefixFacts

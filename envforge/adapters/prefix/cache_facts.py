@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from envforge.adapters import package_cache
 from envforge.adapters.files import read_start
-from envforge.formats import json_text
+from envforge.formats.text import json_text
 from envforge.model.lock import LockedPackage
 from envforge.verify.facts import CacheDamage
 

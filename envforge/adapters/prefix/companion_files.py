@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from envforge.formats import json_text
+from envforge.formats.text import json_text
 from envforge.verify.facts import CompanionBuild, CompanionFacts
 
 _VERSION_FILES: Final = ("torchvision", "torchaudio", "torchtext")

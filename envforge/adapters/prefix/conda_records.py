@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from envforge.adapters.files import read_start
 from envforge.errors import InvalidFile
-from envforge.formats import conda_meta, conda_record, json_text
-from envforge.formats.conda_record import Library
+from envforge.formats.conda import conda_meta, conda_record
+from envforge.formats.conda.conda_record import Library
+from envforge.formats.text import json_text
 from envforge.model.prefix import InstalledPackage
 
 LARGE: Final = re.compile(

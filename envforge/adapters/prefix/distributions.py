@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 from envforge.adapters.files import read_start
 from envforge.adapters.prefix.conda_records import LARGE
-from envforge.formats import json_text
-from envforge.formats.conda_record import Library
+from envforge.formats.conda.conda_record import Library
+from envforge.formats.text import json_text
 from envforge.verify.facts import Distribution
 
 _EGG_INFO: Final = re.compile(r"(?P<name>.+?)-(?P<version>[^-]+)(-py[\d.]+[^-]*)?\.egg-info")

@@ -19,7 +19,7 @@ from envforge.adapters.prefix import cache_facts, package_files, scripts
 from envforge.adapters.prefix.conda_records import CondaRecords, read_history
 from envforge.adapters.prefix.distributions import Distributions, canonical
 from envforge.adapters.quota import quota
-from envforge.formats.conda_record import Library
+from envforge.formats.conda.conda_record import Library
 from envforge.model.lock import LockedPackage
 from envforge.model.prefix import Disk
 from envforge.verify.facts import CacheDamage, Layout, PackageFacts, SharedPath

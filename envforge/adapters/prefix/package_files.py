@@ -21,7 +21,7 @@ from envforge.adapters.linking.elf_size import is_cut
 from envforge.adapters.prefix.cache_facts import digest_of
 from envforge.adapters.prefix.conda_records import CondaRecords, record_paths
 from envforge.adapters.prefix.distributions import Distributions, record_rows
-from envforge.formats import json_text
+from envforge.formats.text import json_text
 from envforge.verify.facts import SharedPath, UnlikeRecorded
 
 _COMPILED: Final = (".pyc", ".pyo")

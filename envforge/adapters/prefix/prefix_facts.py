@@ -20,8 +20,9 @@ from envforge.adapters.prefix.conda_records import CondaRecords, read_records
 from envforge.adapters.prefix.distributions import Distributions, canonical, read_distributions
 from envforge.adapters.prefix.interpreter_file import interpreter_problem
 from envforge.adapters.prefix.package_facts import Thorough, cached_only, read_package_facts
+from envforge.adapters.prefix.published_facts import read_published
 from envforge.adapters.prefix.site_folders import layout_of, site_folders
-from envforge.formats.conda_record import Library
+from envforge.formats.conda.conda_record import Library
 from envforge.model.prefix import InstalledPackage, PrefixState
 from envforge.verify import torch_version
 from envforge.verify.facts import CompanionFacts, CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
@@ -114,6 +115,7 @@ def _read(
         packages=packages,
         code=tuple(read_code(prefix, site, libraries, every_file=every_file)),
         code_everywhere=every_file,
+        published=read_published(prefix, everywhere=every_file),
         user_site=str(user_site) if user_site else None,
         user_packages=_user_packages(user_site) if user_site else (),
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters.files import is_folder, read_start, unusable
+from envforge.adapters.files import absolute, is_folder, read_start, unusable
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import BrokenPrefix, InvalidValue
 from envforge.model.prefix import PrefixState
@@ -59,7 +59,8 @@ def prefix(path: Path) -> Found:
             remedy="`conda env list` shows the environments that conda knows; for an interpreter,"
             " `--python EXE`",
         )
-    return _found(path.absolute(), interpreter_of(path.absolute()))
+    named = absolute(path)
+    return _found(named, interpreter_of(named))
 
 
 def interpreter(command: str, environment: Mapping[str, str]) -> tuple[Path, Found | None]:
@@ -156,7 +157,7 @@ def _program(command: str, environment: Mapping[str, str]) -> Path:
         raise refused(command, gone)
     if not os.access(path, os.X_OK):
         raise refused(command, "may not be executed")
-    return path.absolute()
+    return absolute(path)
 
 
 def _is_python(program: Path) -> bool:

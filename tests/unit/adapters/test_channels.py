@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from envforge.adapters.channels import folder_of, resolve_channels
+from envforge.adapters.channels import folder_of, resolve_channels, routes
 from envforge.errors import InvalidValue, Unreachable
 from envforge.model.settings import CondaSettings, Settings
 from envforge.model.solving import Channel, without_credentials
@@ -76,11 +77,64 @@ def test_custom_channels_the_longest_name_counts() -> None:
     )
 
 
-def test_mirrored_channels_the_first_is_read() -> None:
+def test_mirrored_channels_are_read_in_their_order() -> None:
     mirrors = {"conda-forge": ("https://one/cf/", "https://two/cf")}
-    assert one("conda-forge", mirrored_channels=mirrors).mirror == "https://one/cf"
+    found = one("conda-forge", mirrored_channels=mirrors)
+    assert (found.mirror, found.more) == ("https://one/cf", ("https://two/cf",))
     public = {"conda-forge": (f"{PUBLIC}/conda-forge", "https://two/cf")}
-    assert one("conda-forge", mirrored_channels=public).mirror is None
+    found = one("conda-forge", mirrored_channels=public)
+    assert (found.mirror, found.more) == (f"{PUBLIC}/conda-forge", ("https://two/cf",))
+    alone = {"conda-forge": (f"{PUBLIC}/conda-forge",)}
+    assert one("conda-forge", mirrored_channels=alone).mirror is None
+
+
+def test_a_locked_address_is_read_as_its_name_would_be() -> None:
+    """An install knows addresses only; mirrors and credentials are found by them."""
+    mirrors = {"ours": ("https://u:pw@one/ours", "https://two/t/tk-1/ours")}
+    found = one("https://one/ours", mirrored_channels=mirrors)
+    assert found.url == "https://one/ours"
+    assert (found.mirror, found.more) == ("https://u:pw@one/ours", ("https://two/t/tk-1/ours",))
+    assert one("https://a.site/x", channel_alias="https://u:pw@a.site").mirror == (
+        "https://u:pw@a.site/x"
+    )
+    assert one("https://a.site/c/x", custom_channels={"x": "https://a.site/t/tk-1/c"}).mirror == (
+        "https://a.site/t/tk-1/c/x"
+    )
+    assert one("https://b.site/x", channel_alias="https://u:pw@a.site").mirror is None
+
+
+def test_a_lock_says_which_variable_opens_its_channel() -> None:
+    given = replace(
+        settings(), channels=("https://h/t/$TOKEN/ch",), environment={"TOKEN": "tk-secret"}
+    )
+    assert resolve_channels(["https://h/ch"], given)[0].mirror == "https://h/t/tk-secret/ch"
+    unset = replace(given, environment={})
+    assert resolve_channels(["https://h/ch"], unset)[0].mirror is None
+
+
+def test_one_name_for_several_channels() -> None:
+    conda = CondaSettings(
+        custom_multichannels={"all": ("ours", "https://host/theirs")},
+        default_channels=("https://site/pkgs/main",),
+    )
+    found = resolve_channels(["all", "ours", "defaults"], replace(settings(), conda=conda))
+    assert [channel.url for channel in found] == [
+        f"{PUBLIC}/ours",
+        "https://host/theirs",
+        "https://site/pkgs/main",
+    ]
+
+
+def test_routes_are_for_what_is_read_otherwise_than_it_is_written_down() -> None:
+    plain = Channel(name="a", url="https://h/a")
+    folder = Channel(name="b", url="https://h/b", mirror="/srv/b")
+    mirror = Channel(name="c", url="https://h/c", mirror="https://m/c")
+    token = Channel(name="d", url="https://h/d", mirror="https://m/t/tk/d")
+    two = Channel(name="e", url="https://h/e", mirror="https://m/e", more=("https://n/e",))
+    assert routes([plain, folder, mirror, token, two]) == {
+        "https://m/d": ("https://m/t/tk/d",),
+        "https://m/e": ("https://m/e", "https://n/e"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,9 @@ def test_an_unknown_name_shows_the_nearest(environments: Environments) -> None:
     assert "`nlp-bert-torch20-cu118`" in (caught.value.hint or "")
     with pytest.raises(NoSuchEnvironment, match="`zzz`"):
         environments.locate("zzz")
+    with pytest.raises(NoSuchEnvironment) as caught:
+        environments.locate(str(environments.root))
+    assert str(caught.value.hint).endswith("` is a folder without conda-lock.yml")
 
 
 def test_only_changes_are_written(environments: Environments) -> None:

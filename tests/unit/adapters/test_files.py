@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from envforge.adapters.files import is_gone, open_to_look, read_text, unusable, write_text
+from envforge.adapters.files import (
+    absolute,
+    is_gone,
+    open_to_look,
+    read_text,
+    unusable,
+    write_text,
+)
 from envforge.errors import FileNotUsable
 
 
@@ -44,6 +51,19 @@ def test_reading_what_is_not_there_or_not_text(tmp_path: Path) -> None:
         read_text(tmp_path / "latin")
 
 
+def test_a_link_to_a_device_has_no_end(tmp_path: Path) -> None:
+    """A clone may hold one under any name."""
+    (tmp_path / "conda-lock.yml").symlink_to("/dev/zero")
+
+    with pytest.raises(FileNotUsable, match="larger than"):
+        read_text(tmp_path / "conda-lock.yml")
+
+
+def test_all_ends_of_lines_are_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"a\r\nb\rc\n")
+    assert read_text(tmp_path / "file") == "a\nb\nc\n"
+
+
 def test_remedies_name_what_helps() -> None:
     full = unusable(Path("x"), OSError(errno.ENOSPC, "No space left on device"))
 
@@ -62,6 +82,19 @@ def test_gone_is_only_what_nobody_can_doubt(tmp_path: Path) -> None:
     assert not is_gone(tmp_path / "file")
     assert not is_gone(tmp_path / "loop")
     assert not is_gone(tmp_path / "loop" / "below")
+
+
+def test_a_path_is_named_as_the_kernel_reads_it(tmp_path: Path) -> None:
+    """Before `..` a link is followed, and nowhere else."""
+    (tmp_path / "far" / "below").mkdir(parents=True)
+    (tmp_path / "far" / "srv").mkdir()
+    (tmp_path / "link").symlink_to("far/below")
+
+    assert absolute(tmp_path / "link") == tmp_path / "link"
+    assert absolute(tmp_path / "link" / ".." / "srv") == tmp_path.resolve() / "far" / "srv"
+    assert absolute(tmp_path / "far" / ".." / "link" / "x") == tmp_path.resolve() / "link" / "x"
+    assert absolute(Path("x")) == Path.cwd() / "x"
+    assert absolute(Path("~/x")) == Path.home() / "x"
 
 
 def test_a_look_is_no_use(tmp_path: Path) -> None:

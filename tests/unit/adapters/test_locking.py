@@ -49,6 +49,19 @@ def test_one_after_the_other_and_the_second_is_told_whom_it_waits_for(tmp_path: 
     assert str(path) in told[0]
 
 
+def test_a_link_is_no_lock(tmp_path: Path) -> None:
+    """What it leads to would be emptied."""
+    (tmp_path / "thesis.tex").write_text("mine")
+    (tmp_path / "a.lock").symlink_to("thesis.tex")
+
+    with (
+        pytest.raises(FileNotUsable, match="symbolic links"),
+        hold(tmp_path / "a.lock", waiting=pytest.fail),
+    ):
+        pass
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
 def test_waiting_can_be_interrupted(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
 

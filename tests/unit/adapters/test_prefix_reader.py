@@ -9,7 +9,7 @@ import pytest
 from envforge.adapters import prefix_reader
 from envforge.adapters.prefix_reader import read_prefix, read_record, read_state
 from envforge.errors import BrokenPrefix, FileNotUsable, InvalidFile
-from envforge.formats.conda_meta import MARKER, render_marker
+from envforge.formats.conda.conda_meta import MARKER, render_marker
 from envforge.model.prefix import InstallRecord, PrefixState
 
 SITE = "lib/python3.11/site-packages"

@@ -171,7 +171,7 @@ def test_conda_variables_win(tmp_path: Path) -> None:
         ("channels: x", "channels: must be a list"),
         ("mirrored_channels: {a: 'https://m'}", "mirrored_channels.a: must be a list"),
         ("- a", "mapping"),
-        ("a: [", "while parsing"),
+        ("a: [", "line 1, column 5: expected the node content"),
     ],
 )
 def test_a_broken_condarc_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from envforge.adapters import space_probe
 from envforge.adapters.space_probe import RealSpace
 from envforge.model.lock import LockedPackage
 from envforge.model.prefix import ArchiveFacts
-from envforge.model.settings import CondaSettings
 
 
 def probe(folder: Path, **given: object) -> RealSpace:
@@ -112,14 +110,3 @@ def test_a_slow_server_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/c/linux-64/x-1.0-0.conda", "s3://b/c/x/y"])
 def test_what_cannot_be_asked_is_estimated(tmp_path: Path, url: str) -> None:
     assert probe(tmp_path).archives([conda_package("x", url=url)], measure=True) == {}
-
-
-def test_certificates_are_condas(tmp_path: Path) -> None:
-    unchecked = probe(tmp_path, conda=CondaSettings(ssl_verify=False))._certificates()
-    assert unchecked.verify_mode == ssl.CERT_NONE
-    assert probe(tmp_path)._certificates().verify_mode == ssl.CERT_REQUIRED
-    bundle = tmp_path / "bundle.pem"
-    bundle.write_text("no certificate")
-    broken = probe(tmp_path, conda=CondaSettings(ssl_verify=str(bundle)))
-    with pytest.raises(ssl.SSLError):
-        broken._certificates()

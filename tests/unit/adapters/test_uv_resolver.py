@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from envforge.adapters.uv_resolver import _locked
-from envforge.formats.pylock import PylockPackage, PylockWheel
+from envforge.formats.python.pylock import PylockPackage, PylockWheel
 from envforge.model.solving import WheelProblem
 
 

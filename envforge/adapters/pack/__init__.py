@@ -1,0 +1,1 @@
+"""Archives that carry environments to machines without a network: written, read, and opened."""

@@ -1,0 +1,1 @@
+"""Environments published under one root: versions, the link to one of them, and who uses them."""
