@@ -49,6 +49,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "truncated-library": installed.truncated_library,
     "files-unlike-recorded": installed.files_unlike_recorded,
     "edited-file-in-prefix": integrity.edited_file_in_prefix,
+    "published-unprotected": integrity.published_unprotected,
     "moved-env-broken-shebang": integrity.moved_env_broken_shebang,
     # is it the build that was asked for?
     "platform-not-locked": lock_platform.platform_not_locked,

@@ -11,7 +11,7 @@ import pytest
 from e2e.world import torch_version_module
 from fakes.situation import CUDA, CUDNN, NAME, SERIES, TORCH, Situation, covers
 
-from envforge.formats.conda_meta import MARKER
+from envforge.formats.conda.conda_meta import MARKER
 
 
 def torch_says(situation: Situation, version: str = TORCH, cuda: str = CUDA) -> None:

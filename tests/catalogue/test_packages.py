@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from fakes.prefix_on_disk import add_script, add_torch, forge_venv
 from fakes.prefix_on_disk import add_wheel as forge_wheel
 from fakes.situation import CUDA, SERIES, TORCH, Situation, covers
 
+from envforge.adapters.prefix_reader import read_record
+from envforge.adapters.prefix_writer import write_marker
+from envforge.adapters.publishing import freezing
 from envforge.model.finding import Report
 
 SITE = f"lib/python{SERIES}/site-packages"
@@ -804,3 +808,65 @@ def test_a_directory_that_is_no_environment(situation: Situation, tmp_path: Path
         with pytest.raises(EnvforgeError) as raised:
             verify_prefix(situation, tmp_path / name)
         assert name in str(raised.value)
+
+
+# --- a published environment ----------------------------------------------------------------
+
+
+@pytest.fixture
+def published(situation: Situation) -> Iterator[Situation]:
+    """The situation's environment, frozen for everybody."""
+    prefix = situation.prefix
+    library = prefix / "lib" / f"python{SERIES}"
+    (library / "os.py").touch()
+    record = read_record(prefix)
+    assert record is not None
+    write_marker(prefix, replace(record, published=True))
+    freezing.freeze(prefix, "ask ada")
+    yield situation
+    freezing.thaw(prefix)
+
+
+@covers("published-unprotected")
+def test_a_published_environment_that_conda_would_change(published: Situation) -> None:
+    published.is_healthy()
+    meta = published.prefix / "conda-meta"
+    meta.chmod(0o755)
+    (meta / "frozen").unlink()
+    meta.chmod(0o555)
+    assert "no conda-meta/frozen" in published.names("published-unprotected").findings[0].seen
+
+
+@covers("published-unprotected")
+def test_a_published_environment_that_pip_would_change(published: Situation) -> None:
+    [library] = freezing.standard_libraries(published.prefix)
+    library.chmod(0o755)
+    (library / freezing.MANAGED).unlink()
+    library.chmod(0o555)
+    assert "no EXTERNALLY-MANAGED" in published.names("published-unprotected").findings[0].seen
+
+
+@covers("published-unprotected")
+@pytest.mark.parametrize("mode", [0o755, 0o575, 0o557])
+def test_a_published_environment_with_a_folder_to_write(published: Situation, mode: int) -> None:
+    (published.prefix / "lib").chmod(mode)
+    assert "may write lib" in published.names("published-unprotected").findings[0].seen
+
+
+@covers("published-unprotected")
+def test_a_folder_far_down_is_found_where_every_file_is_looked_at(published: Situation) -> None:
+    (published.site / "tqdm").chmod(0o777)
+    published.is_healthy(level="static")
+    published.names("published-unprotected")
+
+
+@covers("published-unprotected")
+def test_compiled_modules_that_anybody_may_replace(published: Situation) -> None:
+    """Python runs what it finds there, whatever the source says, if the times agree."""
+    cache = published.site / "tqdm"
+    cache.chmod(0o755)
+    (cache / "__pycache__").mkdir()
+    cache.chmod(0o555)
+    published.is_healthy()
+    (cache / "__pycache__").chmod(0o777)
+    published.names("published-unprotected")

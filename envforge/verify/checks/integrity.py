@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Final
 
 from envforge.model.finding import Finding
@@ -156,6 +157,43 @@ def edited_file_in_prefix(subject: Subject) -> Iterator[Finding]:
             f"{counted(len(prefix.packages.unhashed), 'large file')} written after the install:"
             " `--hashes` reads them"
         )
+
+
+@check(
+    level="static",
+    needs=("prefix",),
+    symptom="an environment for everybody behaves differently since somebody used conda or pip",
+    why="what was verified when it was published is no longer protected from being changed",
+    source="CEP 22 (frozen environments); PEP 668 (externally managed environments)",
+    cause="A marker was removed, or the right to write its folders was given back.",
+    fix="Publish it anew: a new version is built, verified and switched to.",
+)
+def published_unprotected(subject: Subject) -> Iterator[Finding]:
+    """A published environment is still closed to conda, pip and everybody's writing."""
+    prefix = prefix_of(subject)
+    facts = prefix.published
+    if facts is None:
+        raise NotApplicable("it was not published with `envforge install --publish`")
+    seen = [] if facts.frozen else ["no conda-meta/frozen"]
+    seen += [] if facts.managed else ["no EXTERNALLY-MANAGED beside the standard library"]
+    if facts.open_folders:
+        seen.append(f"somebody may write {listed(facts.open_folders)}")
+    if seen:
+        yield Finding(
+            message="it was published for everybody, and can be changed now",
+            seen="; ".join(seen),
+            expected="both markers, and no folder that anybody may write",
+            remedy=_publish_again(prefix),
+        )
+
+
+def _publish_again(prefix: PrefixFacts) -> str:
+    """`ROOT/.versions/NAME/0003-…` is where it lies."""
+    place = PurePath(prefix.real)
+    if place.parent.parent.name != ".versions":
+        return "publish it anew with `envforge install ENV --publish ROOT`"
+    root, name = place.parents[2], place.parent.name
+    return f"envforge install {shlex.quote(name)} --publish {shlex.quote(str(root))}"
 
 
 def _edited(prefix: PrefixFacts) -> list[UnlikeRecorded]:

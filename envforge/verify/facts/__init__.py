@@ -15,7 +15,7 @@ empty was not seen.
 | `code.py` | GPU code in shared objects | `linking/fatbin.py` |
 | `prefix.py` | a prefix, the three above included | `prefix/prefix_facts.py` |
 | `probe.py` | what the interpreter did | `prefix/python_probe.py` |
-| `subject.py` | all of it | `forge/verifying.py` |
+| `subject.py` | all of it | `forge/judging/verifying.py` |
 """
 
 from envforge.verify.facts.code import DeviceCode
@@ -48,7 +48,13 @@ from envforge.verify.facts.packages import (
     SharedPath,
     UnlikeRecorded,
 )
-from envforge.verify.facts.prefix import CudnnWitness, DamagedFile, PrefixFacts, TorchFiles
+from envforge.verify.facts.prefix import (
+    CudnnWitness,
+    DamagedFile,
+    PrefixFacts,
+    PublishedFacts,
+    TorchFiles,
+)
 from envforge.verify.facts.probe import (
     AllReduce,
     CompileRun,
@@ -104,6 +110,7 @@ __all__ = [
     "PciDevice",
     "PrefixFacts",
     "ProbeFacts",
+    "PublishedFacts",
     "Rank",
     "Script",
     "SharedPath",

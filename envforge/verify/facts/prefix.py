@@ -55,6 +55,19 @@ class DamagedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedFacts:
+    """What keeps a published prefix as it was."""
+
+    frozen: bool
+    """Whether conda is told to leave it alone (CEP 22)."""
+    managed: bool
+    """Whether pip and uv are (PEP 668); True where there is no standard library to tell them in."""
+    open_folders: tuple[str, ...] = ()
+    """Folders that somebody may write, relative to the prefix; at level static only those few
+    that packages are installed into are looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixFacts:
     """A prefix, read without running anything in it."""
 
@@ -85,6 +98,8 @@ class PrefixFacts:
     companions: CompanionFacts = field(default_factory=CompanionFacts)
     linking: Linking | None = None
     """None: not looked at."""
+    published: PublishedFacts | None = None
+    """None: it was not published for everybody (`install --publish`)."""
     code: tuple[DeviceCode, ...] = ()
     """Of libtorch_cuda first, then of every extension that holds GPU code."""
     code_everywhere: bool = False

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from envforge.formats import conda_lock_yml
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.model.lock import LockedPackage
 from envforge.verify.lock_claim import claim_of
 
