@@ -15,6 +15,7 @@ from envforge.model.models import (
     ModelsLock,
     Repo,
 )
+from envforge.model.wording import listed
 
 _HASH: Final = re.compile(r"[0-9a-f]{7,40}")
 _NAMED: Final = 3
@@ -44,9 +45,8 @@ def _compared(request: ModelRequest, model: LockedModel) -> Iterator[str]:
     means = patterns.matcher(request)
     left_out = [item.path for item in model.files if not means(item.path)]
     if left_out:
-        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-        names = ", ".join(f"`{path}`" for path in left_out[:_NAMED])
-        yield f"`{shown}`: its patterns leave out {names}{more}, which are locked"
+        names = listed(left_out, _NAMED, quote="`")
+        yield f"`{shown}`: its patterns leave out {names}, which are locked"
     if not model.files:
         yield f"`{shown}` is locked without a single file"
 

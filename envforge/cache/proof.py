@@ -7,6 +7,7 @@ from typing import Final
 
 from envforge.model.models import Repo
 from envforge.model.proof import LoadRun, ProvenFile
+from envforge.model.wording import listed
 
 _MOST_NAMED: Final = 3
 Problem = tuple[str, str | None]
@@ -65,6 +66,4 @@ def _of_use(repo: Repo, files: Sequence[ProvenFile], runs: Sequence[LoadRun]) ->
 
 
 def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+    return listed(names, _MOST_NAMED, quote="`")

@@ -10,8 +10,9 @@ from pathlib import Path
 from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML, VIRTUAL_PACKAGES_YML
 from envforge.errors import FileNotUsable, InvalidFile
 from envforge.forge.workplace import Workplace
-from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
-from envforge.formats.environment_yml import EnvironmentDocument
+from envforge.formats.conda import environment_yml, virtual_packages_yml
+from envforge.formats.conda.environment_yml import EnvironmentDocument
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage
@@ -29,6 +30,12 @@ class Folder:
     document: EnvironmentDocument
     virtual: dict[Platform, tuple[VirtualPackage, ...]]
     lock: Lock | None
+
+    @property
+    def locked(self) -> Lock:
+        """The lock of a folder that was seen to have one."""
+        assert self.lock is not None  # noqa: S101 - whoever calls has asked
+        return self.lock
 
     @property
     def stale(self) -> tuple[str, ...]:

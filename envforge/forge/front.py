@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.model.machine import Platform
-from envforge.model.prefix import InstallResult
-from envforge.model.results import CreateResult, EnvironmentInfo, LockResult, PlannedInstall
 from envforge.model.settings import Settings
 from envforge.model.spec import AUTO
-from envforge.ports import MachineProbe, Reporter
 
 if TYPE_CHECKING:
     from envforge.forge.caching.front import ModelCache
+    from envforge.model.adoption import AdoptResult
+    from envforge.model.checked import LockReport
     from envforge.model.cuda import CudaVersion
+    from envforge.model.difference import Comparison
+    from envforge.model.drivers import GitInstalled, LockMerge
+    from envforge.model.export import Export
     from envforge.model.finding import Level, Report
-    from envforge.model.lock import Lock
+    from envforge.model.pack import Packed, Unpacked
+    from envforge.model.prefix import InstallResult
+    from envforge.model.published import PublishedVersion, PublishResult
+    from envforge.model.results import (
+        CreateResult,
+        EnvironmentInfo,
+        LockResult,
+        PlannedInstall,
+        UpdateResult,
+    )
     from envforge.model.template import Template
+    from envforge.ports import MachineProbe, Reporter
     from envforge.verify.check import Check
 
 Engine = Literal["rattler", "conda-lock"]
@@ -85,6 +97,7 @@ class Forge:
         channels: Sequence[str] = (),
         platforms: Sequence[str] = (),
         wheel_index: str | None = None,
+        exclude_newer: str | None = None,
         models: Sequence[str] = (),
         driver: str | None = None,
         gpus: Sequence[str] = (),
@@ -108,6 +121,8 @@ class Forge:
             channels: searched before the source's own.
             platforms: to lock for; empty: this machine's.
             wheel_index: `auto`, `pytorch`, `site` or an address; None: as set.
+            exclude_newer: `2024-03-01` or a moment of RFC 3339: what was published later does
+                not exist.
             models: of the hub, `org/name` or `org/name@revision`: pinned in models-lock.yml.
             driver: that of the machine it is for, instead of this one's.
             gpus: those of that machine, by name (`H200`) or compute capability.
@@ -122,9 +137,9 @@ class Forge:
         Raises:
             EnvforgeError: with the exit code of its family; nothing half-written is left.
         """
-        from envforge.forge import asking, installing, locking, naming, preflight, verifying
-        from envforge.forge.caching import creating
+        from envforge.forge import creating
         from envforge.forge.caching import locking as model_locking
+        from envforge.forge.solving import asking
 
         wanted = model_locking.parse(models)  # a slip is told before anything is asked
         request = asking.make_request(
@@ -139,55 +154,20 @@ class Forge:
             channels=channels,
             platforms=platforms,
             wheel_index=wheel_index,
+            exclude_newer=exclude_newer,
         )
-        decision = asking.decide(
-            self._workplace,
-            request,
+        making = creating.Making(
+            models=wanted,
             driver=driver,
             gpus=gpus,
             target_host=target_host,
-            force=force,
-        )
-        installing.check_platform(request.platforms)
-        installing.check_place(self._workplace, decision.name, prefix)
-        folder = self._workplace.environments.folder(decision.name)
-        planned_models = model_locking.plan_request(self._workplace, folder, wanted)
-        gate = preflight.Gate(
-            self._workplace,
-            folder,
-            machine=decision.machine,
-            target_host=target_host,
-            force=force,
-        )
-
-        def check(lock: Lock) -> None:
-            gate.check(lock)
-            installing.check(self._workplace, folder, lock, prefix)
-
-        locked = locking.lock_request(
-            self._workplace,
-            decision,
-            dry_run=dry_run,
-            force=force,
+            prefix=prefix,
             engine=engine,
-            before_writing=check,
+            force=force,
+            dry_run=dry_run,
+            require_gpu=require_gpu,
         )
-        gate.check(locked.lock)  # also one that was there already
-        locked = model_locking.with_models(self._workplace, locked, planned_models)
-        if dry_run:
-            planned = installing.plan(self._workplace, locked.folder, locked.lock, prefix)
-            return CreateResult(name=locked.name, lock=locked, planned=planned)
-        installed = installing.install(self._workplace, locked.folder, locked.lock, prefix)
-        prefilled = creating.prefill(self.cache, self._workplace, locked.folder)
-        report = verifying.verify_one(
-            self._workplace,
-            locked.folder,
-            installed.prefix,
-            naming.Looking(require_gpu=require_gpu),
-        )
-        return CreateResult(
-            name=locked.name, lock=locked, install=installed, prefill=prefilled, report=report
-        )
+        return creating.create(self.cache, self._workplace, request, making)
 
     def lock(
         self,
@@ -198,6 +178,7 @@ class Forge:
         models: Sequence[str] = (),
         driver: str | None = None,
         gpus: Sequence[str] = (),
+        exclude_newer: str | None = None,
         engine: Engine = "rattler",
         force: bool = False,
         dry_run: bool = False,
@@ -206,22 +187,32 @@ class Forge:
         """Write the folder of a new environment, or solve an edited environment.yml again.
 
         With `torch` or `cuda` it is a request, as for `create`; without, `name` is that of an
-        environment. `models` are pinned beside it; those that were before stay as they are.
+        environment: what is locked stays where it still fits, and `update` moves it. `models` are
+        pinned beside it; those that were before stay as they are.
 
         Raises:
             Unsolvable, WrongBuild, EnvironmentExists, NoSuchEnvironment, MatrixError
         """
-        from envforge.forge import asking, locking
         from envforge.forge.caching import locking as model_locking
+        from envforge.forge.solving import asking, locking
+        from envforge.formats.text import moment
 
         wanted = model_locking.parse(models)
         if torch is None and cuda is None:
             asking.refuse_request_options(name, {**request, "driver": driver, "gpus": gpus})
             path = self._workplace.environments.locate(name)
             planned = model_locking.plan_request(self._workplace, path, wanted)
-            locked = locking.relock(self._workplace, path, dry_run=dry_run, engine=engine)
+            locked = locking.relock(
+                self._workplace,
+                path,
+                exclude_newer=moment.parse(exclude_newer) if exclude_newer else None,
+                dry_run=dry_run,
+                engine=engine,
+            )
             return model_locking.with_models(self._workplace, locked, planned)
-        asked = asking.make_request(self._workplace, name, torch=torch, cuda=cuda, **request)
+        asked = asking.make_request(
+            self._workplace, name, torch=torch, cuda=cuda, exclude_newer=exclude_newer, **request
+        )
         decision = asking.decide(
             self._workplace, asked, driver=driver, gpus=gpus, force=force, command="lock"
         )
@@ -255,7 +246,7 @@ class Forge:
             StaleLock: with `locked`, when the lock is not current, or missing.
             InstallError: nothing is called good that is not whole.
         """
-        from envforge.forge import installing, preflight
+        from envforge.forge.prefixes import installing, preflight
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked)
@@ -277,7 +268,7 @@ class Forge:
             CannotRunHere: see `install`.
             StaleLock: the lock is not current: a plan from it would not be what happens.
         """
-        from envforge.forge import installing, preflight
+        from envforge.forge.prefixes import installing, preflight
 
         path = self._workplace.environments.locate(env)
         lock = installing.current_lock(self._workplace, path, locked=locked, dry_run=True)
@@ -323,7 +314,7 @@ class Forge:
             NoSuchEnvironment, InvalidValue: there is no such thing, or it contradicts another.
             InvalidFile, FileNotUsable, StaleLock: it has no lock that can be read.
         """
-        from envforge.forge import naming, verifying
+        from envforge.forge.judging import naming, verifying
 
         return verifying.verify(
             self._workplace,
@@ -348,7 +339,7 @@ class Forge:
 
     def checks(self) -> Mapping[str, Check]:
         """The table of checks, those of plug-ins included."""
-        from envforge.forge import verifying
+        from envforge.forge.judging import verifying
 
         return verifying.checks()
 
@@ -357,6 +348,162 @@ class Forge:
         from envforge.adapters import check_plugins
 
         return check_plugins.tested_checks()
+
+    # --- one environment for everybody ------------------------------------------------------
+
+    def publish(
+        self,
+        env: str,
+        root: Path,
+        *,
+        keep: int = 3,
+        keep_for: float = 7 * 86400.0,
+        locked: bool = False,
+        force: bool = False,
+        require_gpu: bool = False,
+        dry_run: bool = False,
+    ) -> PublishResult:
+        """Install a version of its own, verify and freeze it, and switch `root/NAME` to it.
+
+        Args:
+            env: name or folder.
+            root: the folder that everybody knows; only its owner may write it.
+            keep: old versions that stay, in use or not.
+            keep_for: seconds for which older ones stay after they were left.
+            locked: never solve.
+            force: go on though it cannot run here.
+            require_gpu: absence of a GPU is a problem.
+            dry_run: only say which version it would be.
+
+        Raises:
+            NotPublished: the place is taken or not safe, or the new version has problems.
+            CannotRunHere, StaleLock, InstallError: see `install`; the link is as it was.
+        """
+        from envforge.forge.prefixes import installing, preflight, publishing
+
+        path = self._workplace.environments.locate(env)
+        lock = installing.current_lock(self._workplace, path, locked=locked, dry_run=dry_run)
+        preflight.Gate(self._workplace, path, target_host=False, force=force).check(lock)
+        return publishing.publish(
+            self._workplace,
+            path,
+            lock,
+            root,
+            keeping=publishing.Keeping(number=keep, seconds=keep_for),
+            require_gpu=require_gpu,
+            dry_run=dry_run,
+        )
+
+    def published(self, name: str, root: Path) -> tuple[PublishedVersion, ...]:
+        """The versions of a published environment, oldest first, and who is seen to use them.
+
+        Raises:
+            InvalidValue: nothing of this name was published there.
+        """
+        from envforge.forge.prefixes import publishing
+
+        return publishing.versions(name, root)
+
+    def rollback(
+        self, name: str, root: Path, *, to: int | None = None, dry_run: bool = False
+    ) -> PublishResult:
+        """Switch a published environment to an older version, after looking at its files.
+
+        Args:
+            name: of the environment.
+            root: where it was published.
+            to: number of a version; None: the one before.
+            dry_run: only say which version it would be.
+
+        Raises:
+            InvalidValue: there is no such version.
+            NotPublished: it is not good any more.
+        """
+        from envforge.forge.prefixes import publishing
+
+        return publishing.roll_back(self._workplace, name, root, number=to, dry_run=dry_run)
+
+    # --- machines without a network ---------------------------------------------------------
+
+    def pack(
+        self,
+        envs: Sequence[str],
+        output: Path | BinaryIO,
+        *,
+        platform: Platform | None = None,
+        models: bool = False,
+        bootstrap: bool = True,
+        receipt: Path | None = None,
+        dry_run: bool = False,
+    ) -> Packed:
+        """Write environments with all they are made of into one file; equal ones, equal bytes.
+
+        Args:
+            envs: names or folders; what several need is in it once.
+            output: the file, replaced once the pack is whole (until then `FILE.part/` holds what
+                there is, and the same call goes on with it); or a stream.
+            platform: of the machine it is for; None: this one's.
+            models: bring the files of their models along.
+            bootstrap: bring Python and envforge along, for machines that have neither.
+            receipt: write its receipt here as well, to be carried another way.
+            dry_run: only say what would be packed.
+
+        Raises:
+            StaleLock: a lock is not current.
+            CorruptArchive, WrongBytes: something is not what its lock says.
+            Unreachable, NotCached: something cannot be had.
+        """
+        from envforge.forge.packs import packing
+
+        request = packing.PackRequest(
+            platform=platform or self.platform, models=models, bootstrap=bootstrap
+        )
+        return packing.pack(
+            self.cache,
+            self._workplace,
+            envs,
+            output,
+            request,
+            receipt=receipt,
+            dry_run=dry_run,
+        )
+
+    def unpack(
+        self,
+        source: Path | BinaryIO,
+        *,
+        receipt: Path | None = None,
+        models: bool = True,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Unpacked:
+        """Prove every byte of a pack, then fill caches, store and folders; no network.
+
+        Afterwards `install` works offline.
+
+        Args:
+            source: a file, or a stream.
+            receipt: came another way; the pack's own must equal it.
+            models: bring the files of models into the store, too.
+            force: replace folders of environments that differ.
+            dry_run: only prove it.
+
+        Raises:
+            BrokenPack: it is not what `pack` wrote; nothing was touched.
+            EnvironmentExists: a folder of that name holds something else.
+            NotEnoughSpace, StoreFull, NoStore, NotStoreOwner: nothing was touched.
+        """
+        from envforge.forge.packs import unpacking
+
+        return unpacking.unpack(
+            self.cache,
+            self._workplace,
+            source,
+            receipt=receipt,
+            models=models,
+            force=force,
+            dry_run=dry_run,
+        )
 
     # --- environments -----------------------------------------------------------------------
 
@@ -378,7 +525,9 @@ class Forge:
             InvalidValue: a spec that cannot be read.
             Unsolvable: nothing was written.
         """
-        from envforge.forge import folders, installing, locking, preflight
+        from envforge.forge import folders
+        from envforge.forge.prefixes import installing, preflight
+        from envforge.forge.solving import locking
 
         path = self._workplace.environments.locate(env)
         gate = preflight.Gate(self._workplace, path, force=force)
@@ -390,6 +539,52 @@ class Forge:
             return locked, None
         gate.check(locked.lock)
         return locked, installing.install(self._workplace, path, locked.lock, None)
+
+    def update(
+        self,
+        env: str,
+        packages: Sequence[str] = (),
+        *,
+        torch: str | None = None,
+        cuda: str | CudaVersion | None = None,
+        models: bool = False,
+        max_moves: int | None = None,
+        exclude_newer: str | None = None,
+        dry_run: bool = False,
+    ) -> UpdateResult:
+        """Make packages newer within the ranges of environment.yml, and move little else.
+
+        Args:
+            env: name or folder.
+            packages: those that are to move, `numpy` or `numpy=1.26`: each becomes as new as its
+                range lets it, and of the others only those move that have to. Empty: all become
+                as new as their ranges let them.
+            torch: another version: the environment of the new name is made beside this one.
+            cuda: another CUDA, or `cpu`; the same.
+            models: pin the models of models.yml anew, too.
+            max_moves: how many packages that were not named may change, come or go; None: any.
+            exclude_newer: `2024-03-01` or a moment of RFC 3339: what was published later does
+                not exist.
+            dry_run: write nothing.
+
+        Raises:
+            TooManyMoves: more would move than `max_moves`; nothing was written.
+            InvalidValue: a package that is not there, or whose version is part of the name.
+            Unsolvable, NoMatchingBuild, EnvironmentExists, StaleLock: nothing was written.
+        """
+        from envforge.forge.solving import updating
+        from envforge.formats.text import moment
+
+        wanted = updating.Wanted(
+            packages=tuple(packages),
+            torch=torch,
+            cuda=None if cuda is None else str(cuda),
+            models=models,
+            max_moves=max_moves,
+            exclude_newer=moment.parse(exclude_newer) if exclude_newer else None,
+            dry_run=dry_run,
+        )
+        return updating.update(self._workplace, self._workplace.environments.locate(env), wanted)
 
     def names(self) -> tuple[str, ...]:
         """Names of all environments."""
@@ -419,7 +614,7 @@ class Forge:
             BrokenPrefix: it is not installed, or an install of it was interrupted.
             ToolMissing: the environment has no such program.
         """
-        from envforge.forge import entering
+        from envforge.forge.prefixes import entering
 
         entering.run(self._workplace, env, command, prefix=prefix)
 
@@ -431,7 +626,7 @@ class Forge:
             shell: `bash`, `zsh`, `fish` or `powershell`; None: the one in `$SHELL`.
             prefix: where it is installed; None: found.
         """
-        from envforge.forge import entering
+        from envforge.forge.prefixes import entering
 
         return entering.activate(self._workplace, env, shell=shell, prefix=prefix)
 
@@ -439,7 +634,7 @@ class Forge:
         self, env: str, *, prefix: Path | None = None, folder: bool = False
     ) -> tuple[Path, ...]:
         """What `remove` would delete."""
-        from envforge.forge import installing
+        from envforge.forge.prefixes import installing
 
         return installing.plan_removal(self._workplace, env, prefix=prefix, folder=folder)
 
@@ -449,15 +644,181 @@ class Forge:
         Raises:
             BrokenPrefix: the directory is no environment of ours.
         """
-        from envforge.forge import installing
+        from envforge.forge.prefixes import installing
 
         installing.remove(self._workplace, env, prefix=prefix, folder=folder)
+
+    # --- locks ------------------------------------------------------------------------------
+
+    def adopt(
+        self,
+        source: str,
+        *,
+        project: str | None = None,
+        environment: str | None = None,
+        torch: str | None = None,
+        cuda: str | None = None,
+        python: str | None = None,
+        torch_source: str | None = None,
+        platforms: Sequence[str] = (),
+        lock: bool = True,
+        dry_run: bool = False,
+        force: bool = False,
+    ) -> AdoptResult:
+        """Make a folder of somebody else's environment: a file of any tool, or a live prefix.
+
+        Exact versions of direct dependencies stay where they can still be had. Where channels and
+        indexes are in reach the folder is locked as well, close to what the source has locked.
+
+        Args:
+            source: a file, a folder, a conda prefix, or the name of a conda environment.
+            project: first part of the new name; None: from the source.
+            environment: which one of a source that holds several.
+            torch: instead of what the source says; so are `cuda` and `python`.
+            cuda: `11.8`, `cu118`, `cpu`.
+            python: `3.10`.
+            torch_source: `pytorch`, `conda-forge`, `wheels`, `auto`; None: as the source has it.
+            platforms: instead of the source's.
+            lock: solve, so that the pins are known to hold.
+            dry_run: write nothing.
+            force: replace a folder of this name.
+
+        Raises:
+            InvalidFile: the source cannot be read (with line and reason), or holds no torch.
+            InvalidValue: it does not say which CUDA, or which environment is meant.
+            NoMatchingBuild: its torch is published nowhere that envforge knows.
+            EnvironmentExists: the name is taken.
+        """
+        from envforge.forge.adopting import adopt, find
+
+        wanted = find.Wanted(
+            project=project,
+            environment=environment,
+            torch=torch,
+            cuda=cuda,
+            python=python,
+            source=torch_source,
+            platforms=tuple(platforms),
+        )
+        return adopt.adopt(self._workplace, source, wanted, lock=lock, dry_run=dry_run, force=force)
+
+    def check(
+        self, named: Sequence[str] = (), *, fix: bool = False, availability: bool = False
+    ) -> tuple[LockReport, ...]:
+        """Whether locks are current and sound; no solver, and without `availability` no network.
+
+        Args:
+            named: environments by name or folder, files of one, or any conda-lock.yml; empty:
+                all environments.
+            fix: mend first what needs no decision: mirrors' addresses, credentials, layout.
+            availability: ask for every locked archive, too: what is gone, and where else it is.
+
+        Raises:
+            NoSuchEnvironment, InvalidValue: there is no such thing, or nothing to check.
+        """
+        from envforge.forge.locks import checking_locks
+
+        reports = checking_locks.check(self._workplace, named, fix=fix)
+        if not availability:
+            return reports
+        from envforge.forge.locks.availability import with_availability
+
+        return with_availability(self._workplace, reports)
+
+    def diff(self, old: str, new: str | None = None) -> Comparison:
+        """What moved from one lock to another.
+
+        Args:
+            old: an environment, a lock file of any tool, a conda prefix, `installed:ENV`,
+                `REV:PATH` of git, or `-`; `#NAME` behind it chooses one environment in a file.
+            new: the same; None: the working folder, against `old` in a revision or in the last
+                commit.
+
+        Raises:
+            InvalidFile: one of them cannot be read, or pins nothing.
+            InvalidValue: there is no such revision, or nothing to compare.
+        """
+        from envforge.forge.locks import differing
+
+        return differing.diff(self._workplace, old, new)
+
+    def export(
+        self,
+        env: str,
+        to: str,
+        *,
+        platforms: Sequence[str] = (),
+        sha256: bool = False,
+    ) -> Export:
+        """Write an environment in another tool's format; `write_export` puts it on disk.
+
+        Args:
+            env: name or folder of an environment, or what `diff` takes: another tool's lock, a
+                conda prefix, `installed:ENV`, `REV:PATH` of git.
+            to: one of `model.export.EXPORT_TARGETS`.
+            platforms: only these; empty: all that are locked.
+            sha256: in `explicit`, sha256 instead of md5.
+
+        Raises:
+            InvalidValue: no such format or platform, or nothing in `env` that it could hold.
+            StaleLock: there is no lock.
+            ToolMissing: a bill of materials, without the libraries of `envforge[sbom]`.
+        """
+        from envforge.forge.locks import exporting
+
+        return exporting.export(
+            self._workplace,
+            env,
+            to,
+            platforms=platforms,
+            sha256=sha256,
+        )
+
+    def write_export(self, export: Export, output: str | Path) -> tuple[Path, ...]:
+        """Write the files of an export, several of them into a folder.
+
+        Raises:
+            InvalidValue: it would replace a file of the environment itself.
+            FileNotUsable: it cannot be written.
+        """
+        from envforge.forge.locks import exporting
+
+        return exporting.write(export, output)
+
+    def git_install(self, folder: Path | None = None, *, remove: bool = False) -> GitInstalled:
+        """Make a git repository show and merge locks by their packages, or stop it.
+
+        Args:
+            folder: in the repository; None: the folder we stand in.
+            remove: take out what was set up.
+
+        Raises:
+            InvalidValue: the folder is in no repository.
+        """
+        from envforge.forge.locks import git_driving
+
+        return git_driving.install(self._workplace, folder or Path.cwd(), remove=remove)
+
+    def readable_lock(self, path: Path) -> str:
+        """A lock as lines to compare, a package a line; any other text as it is."""
+        from envforge.forge.locks import git_driving
+
+        return git_driving.readable(path)
+
+    def merge_locks(self, base: Path, ours: Path, theirs: Path) -> LockMerge:
+        """Merge what two branches made of a lock into `ours`: a lock, without conflict marks.
+
+        Unless it is one side's as a whole it is marked as never solved, and counts as stale.
+        """
+        from envforge.forge.locks import git_driving
+
+        return git_driving.merge_files(self._workplace, base, ours, theirs)
 
     # --- knowledge --------------------------------------------------------------------------
 
     def templates(self) -> tuple[Template, ...]:
         """The environments to start from."""
-        from envforge.forge import starting
+        from envforge.forge.solving import starting
 
         return tuple(starting.load_template(name) for name in starting.template_names())
 
@@ -467,6 +828,6 @@ class Forge:
         Raises:
             InvalidValue: there is none of this name.
         """
-        from envforge.forge import starting
+        from envforge.forge.solving import starting
 
         return starting.load_template(name)

@@ -7,7 +7,8 @@ from pathlib import Path
 from envforge.adapters.environments import ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_record, read_state
 from envforge.errors import EnvforgeError, InvalidFile
-from envforge.forge import folders, locating
+from envforge.forge import folders
+from envforge.forge.prefixes import locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.install.plan import lock_digest
 from envforge.model.lock import Lock

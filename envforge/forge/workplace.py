@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform as host_platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -13,19 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envforge.adapters.environments import Environments
-from envforge.adapters.process import RealProcesses
 from envforge.adapters.settings import load_settings
 from envforge.errors import FileNotUsable, InvalidValue
 from envforge.model.machine import Platform
 from envforge.model.settings import Settings
-from envforge.ports import CondaSolver, MachineProbe, Processes, Reporter, WheelResolver
 
 if TYPE_CHECKING:
     from envforge.adapters.host_python import HostPython
     from envforge.adapters.machine.machine_probe import LiveMachineProbe
+    from envforge.adapters.rattler_solver import RattlerSolver
     from envforge.adapters.uv import Uv
+    from envforge.adapters.wheelhouse import Wheelhouse
     from envforge.install.install import InstallTools
     from envforge.matrix import Matrix
+    from envforge.ports import (
+        ChannelIndex,
+        CondaSolver,
+        MachineProbe,
+        Processes,
+        Reporter,
+        WheelResolver,
+    )
 
 _PLATFORMS: dict[tuple[str, str], Platform] = {
     ("linux", "x86_64"): "linux-64",
@@ -95,8 +103,14 @@ class Workplace:
         self.settings = settings or load_settings(os.environ, _here(), overrides)
         self.reporter: Reporter = reporter or SilentReporter()
         self.environments = Environments(self.settings.envs_folder)
-        self.processes: Processes = RealProcesses()
         self._probe = probe
+
+    @cached_property
+    def processes(self) -> Processes:
+        """Starts programs."""
+        from envforge.adapters.process import RealProcesses
+
+        return RealProcesses()
 
     @cached_property
     def probe(self) -> MachineProbe:
@@ -122,6 +136,15 @@ class Workplace:
     @cached_property
     def solver(self) -> CondaSolver:
         """The solver of py-rattler; keeps the channels it has read."""
+        return self._rattler
+
+    @cached_property
+    def channel_index(self) -> ChannelIndex:
+        """What the channels hold; reads none that the solver has read."""
+        return self._rattler
+
+    @cached_property
+    def _rattler(self) -> RattlerSolver:
         from envforge.adapters.rattler_solver import RattlerSolver
 
         return RattlerSolver(self.settings)
@@ -175,23 +198,44 @@ class Workplace:
 
     @property
     def install_tools(self) -> InstallTools:
-        """What installs are carried out with."""
+        """What installs are carried out with, whatever the lock."""
+        return self.tools_for(())
+
+    def tools_for(self, channels: Sequence[str]) -> InstallTools:
+        """What installs of a lock with these channels are carried out with.
+
+        A channel `https://host/t/$TOKEN/ch` says how packages that are locked as
+        `https://host/ch/…` are read.
+        """
         from envforge.adapters.bytecode import EnvironmentCompiler
+        from envforge.adapters.pack.download import Downloads
         from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
         from envforge.adapters.rattler_installer import RattlerInstaller
         from envforge.adapters.space_probe import RealSpace
         from envforge.adapters.uv_installer import UvInstaller
         from envforge.install.install import InstallTools
 
+        settings = self.settings_for(channels)
         return InstallTools(
-            conda=RattlerInstaller(self.settings),
-            wheels=UvInstaller(self.uv),
+            conda=RattlerInstaller(settings),
+            wheels=UvInstaller(self.uv, self.wheelhouse, Downloads(settings, self.uv.settings)),
             prefixes=RealPrefixes(),
             registry=CondaRegistry(self.settings.home),
-            space=RealSpace(self.settings, self.wheel_cache),
+            space=RealSpace(settings, self.wheel_cache),
             bytecode=EnvironmentCompiler(self.processes, os.cpu_count() or 1),
             reporter=self.reporter,
         )
+
+    def settings_for(self, channels: Sequence[str]) -> Settings:
+        """The settings, with a lock's channels."""
+        return replace(self.settings, channels=tuple(channels))
+
+    @property
+    def wheelhouse(self) -> Wheelhouse:
+        """Wheels that came in packs."""
+        from envforge.adapters.wheelhouse import Wheelhouse
+
+        return Wheelhouse(self.settings.cache / "wheels")
 
     @property
     def wheel_cache(self) -> Path:

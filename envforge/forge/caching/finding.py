@@ -16,7 +16,7 @@ from envforge.cache import hub_variables
 from envforge.errors import FileNotUsable, InvalidFile, InvalidValue, NotCached, Unreachable
 from envforge.forge.caching.activating import view_path
 from envforge.forge.workplace import Workplace
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model.found import POLICIES, ModelPath, Policy
 from envforge.model.models import ModelRequest
 from envforge.model.settings import Settings

@@ -19,8 +19,8 @@ from envforge.errors import CacheError, FileNotUsable, InvalidFile, NoStore
 from envforge.forge.caching import model_files
 from envforge.forge.caching.model_files import ModelFolder
 from envforge.forge.workplace import Workplace
-from envforge.formats import model_spec, models_lock_yml, models_yml
-from envforge.formats.models_yml import ModelsDocument
+from envforge.formats.models import model_spec, models_lock_yml, models_yml
+from envforge.formats.models.models_yml import ModelsDocument
 from envforge.model.models import (
     HubFile,
     HubSnapshot,

@@ -10,8 +10,8 @@ from envforge.adapters.files import is_folder, is_there
 from envforge.cache import layout, lock_check
 from envforge.errors import HostileRepo, InvalidFile, InvalidValue, StaleLock
 from envforge.forge.workplace import Workplace
-from envforge.formats import models_lock_yml, models_yml
-from envforge.formats.models_yml import ModelsDocument
+from envforge.formats.models import models_lock_yml, models_yml
+from envforge.formats.models.models_yml import ModelsDocument
 from envforge.model.models import ModelsLock
 
 

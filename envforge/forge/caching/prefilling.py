@@ -14,7 +14,7 @@ from envforge.adapters.hub import reach
 from envforge.adapters.hub.client import HubClient
 from envforge.adapters.hub.transfer import HubTransfer
 from envforge.adapters.store.arriving import parts
-from envforge.adapters.store.arriving.fetching import Fetcher, Stop, is_held
+from envforge.adapters.store.arriving.fetching import Fetcher, Stop, Transfer, is_held
 from envforge.adapters.store.leases import lease
 from envforge.adapters.store.removing import known_locks
 from envforge.adapters.store.store import Store
@@ -23,12 +23,12 @@ from envforge.cache import fetch_plan, layout
 from envforge.errors import NoSuchEnvironment, NoSuchModel, NotCached
 from envforge.forge.caching import model_files
 from envforge.forge.workplace import Workplace
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model import fetching
 from envforge.model.fetching import Fetched, FetchPlan, Prefilled, Wanted
 from envforge.model.models import ModelRequest, ModelsLock
 from envforge.model.prefix import Disk
-from envforge.model.wording import counted
+from envforge.model.wording import counted, listed
 
 if TYPE_CHECKING:
     from envforge.forge.caching.front import ModelCache
@@ -59,6 +59,7 @@ def prefill(
     jobs: int,
     view: bool,
     dry_run: bool,
+    source: Transfer | None = None,
 ) -> Prefilled:
     """Bring what is locked into the store.
 
@@ -69,11 +70,12 @@ def prefill(
         jobs: files that are fetched at once.
         view: make, or refresh, the views of the environments.
         dry_run: only say what would be fetched.
+        source: where bytes come from instead of the hub: a pack.
     """
     began = time.monotonic()
     store = cache.store
     targets = _targets(workplace, names)
-    filling = _Filling(workplace, store, jobs)
+    filling = _Filling(workplace, store, jobs, source)
     if dry_run:
         plan, fetched = filling.plan(targets.wanted), Fetched()
         made: tuple[str, ...] = ()
@@ -188,6 +190,7 @@ class _Filling:
     workplace: Workplace
     store: Store
     jobs: int
+    source: Transfer | None = None
 
     def plan(self, wanted: Iterable[Wanted]) -> FetchPlan:
         """Look what is there."""
@@ -224,14 +227,15 @@ class _Filling:
 
     def _fetch(self, plan: FetchPlan) -> Fetched:
         why = reach.why_offline(self.workplace.settings)
-        if why:
+        if why and self.source is None:
             raise self._not_there(plan, f"we are offline (`{why}`): allow the network for once")
         if not self.store.is_ours:
             owner = name_of(self.store.root.stat().st_uid)
             raise self._not_there(plan, f"run it as `{owner}`, to whom the store belongs")
         fetch_plan.check_room(plan, self._disk())
         stop, reporter = Stop(), self.workplace.reporter
-        transfer = HubTransfer(self.workplace.settings, stop.pause, reporter.note)
+        hub = HubTransfer(self.workplace.settings, stop.pause, reporter.note)
+        transfer: Transfer = self.source or hub
         number = len(plan.missing)
         with reporter.step(f"fetching {counted(number, 'file')}"):
             return Fetcher(self.store, transfer, reporter, stop, self.jobs).fetch(plan.missing)
@@ -243,7 +247,5 @@ class _Filling:
         return space.disk(self.store.root)
 
     def _not_there(self, plan: FetchPlan, remedy: str) -> NotCached:
-        names = [item.shown for item in plan.missing[:_NAMED]]
-        more = len(plan.missing) - len(names)
-        shown = ", ".join(f"`{name}`" for name in names) + (f" and {more} more" if more else "")
+        shown = listed([item.shown for item in plan.missing], _NAMED, quote="`")
         return NotCached(what=shown, searched=(str(self.store.root),), remedy=remedy)

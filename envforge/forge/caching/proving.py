@@ -16,9 +16,9 @@ from envforge.adapters.store.store import Store
 from envforge.cache import proof
 from envforge.errors import InvalidValue
 from envforge.forge.caching import model_files, viewing
-from envforge.forge.locating import usable_prefix
+from envforge.forge.prefixes.locating import usable_prefix
 from envforge.forge.workplace import Workplace
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model.models import LockedModel, ModelsLock
 from envforge.model.proof import LoadProof, LoadRun
 from envforge.model.views import ViewVariables

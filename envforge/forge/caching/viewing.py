@@ -20,15 +20,16 @@ from envforge.adapters.users import folder_of
 from envforge.cache import view_variables
 from envforge.cache.view_plan import ViewPlan, plan_flat, plan_view
 from envforge.errors import InvalidFile, InvalidValue, NoSuchEnvironment, NotCached
-from envforge.forge import folders, locating
+from envforge.forge import folders
 from envforge.forge.caching import locking, model_files
 from envforge.forge.caching.activating import (
     flat_beside,
     installed_transformers,
     view_path,
 )
+from envforge.forge.prefixes import locating
 from envforge.forge.workplace import Workplace, this_platform
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model.models import LockedModel
 from envforge.model.views import ViewLayout, ViewResult, ViewVariables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from envforge.cache import lock_check
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model.models import FileChange, LockedModel, ModelChange, ModelFile, ModelsLock, Repo
 
 A, B = "a" * 40, "b" * 40

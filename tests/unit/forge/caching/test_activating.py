@@ -62,7 +62,9 @@ def test_run_sets_them_and_the_environments_own_win(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, str] = {}
-    monkeypatch.setattr("envforge.forge.entering.become", lambda *args: seen.update(args[2]))
+    monkeypatch.setattr(
+        "envforge.forge.prefixes.entering.become", lambda *args: seen.update(args[2])
+    )
     prefix = forge.settings.prefixes / NAME
     state = '{"env_vars": {"HF_HUB_CACHE": "/mine"}}'
     (prefix / "conda-meta/state").write_text(state)

@@ -1,0 +1,1 @@
+"""`verify`: what was named is found, looked at and judged."""

@@ -1,0 +1,1 @@
+"""What is done with locks that are there, whoever wrote them."""

@@ -1,0 +1,1 @@
+"""Environments as one file, there and back."""

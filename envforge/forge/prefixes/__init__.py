@@ -1,0 +1,1 @@
+"""From a lock to a prefix, and into it."""
