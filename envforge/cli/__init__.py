@@ -28,6 +28,15 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("Environments", "Run a command in an environment."),
     "activate": ("Environments", "Print shell code that activates an environment."),
     "remove": ("Environments", "Remove an installed environment."),
+    "adopt": ("Locks", "Make an environment of another tool's file, or of a live prefix."),
+    "check": ("Locks", "Say in milliseconds whether locks are current and sound."),
+    "update": ("Locks", "Move some packages, or all, and as little else as can be."),
+    "diff": ("Locks", "Show what moved from one lock to another."),
+    "git": ("Locks", "Make git show and merge locks by their packages."),
+    "export": ("Locks", "Write an environment for other tools, or as an SBOM."),
+    "pack": ("Locks", "Put environments into one file, for machines without a network."),
+    "unpack": ("Locks", "Verify such a file, and fill caches, store and folders from it."),
+    "rollback": ("Locks", "Lead a published environment back to an older version."),
     "cache": ("Models", "Pin, fetch, share and clean up model files."),
     "matrix": ("Knowledge", "Show which torch and CUDA exist, and which run here."),
     "explain": ("Knowledge", "Say what a check of verify looks at, and what mends it."),
@@ -127,7 +136,9 @@ def main(args: Sequence[str] | None = None) -> None:
 def _report_bug() -> NoReturn:
     import traceback
 
-    traceback.print_exc()
+    from envforge.formats.text.secret_shapes import hide
+
+    sys.stderr.write(hide(traceback.format_exc()))
     sys.stderr.write(f"error: {_BUG}\n")
     leave(70)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import render, shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -40,7 +41,7 @@ def command(
     if as_json:
         document = render.lock_document(locked)
         document["install"] = render.install_document(installed) if installed else None
-        click.echo(render.as_json("add", document))
+        click.echo(shown.as_json("add", document))
         return
     render.show_locked(locked)
     if installed:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import render, shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -44,7 +45,7 @@ def command(
         project, prefix=prefix, dry_run=dry_run, require_gpu=require_gpu, **request
     )
     if as_json:
-        click.echo(render.as_json("create", render.create_document(result)))
+        click.echo(shown.as_json("create", render.create_document(result)))
     else:
         render.show_created(result)
     if result.report is not None and not result.report.passed:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envforge.cli import options, render_report
-from envforge.cli.plain_text import echo
+from envforge.cli import options
+from envforge.cli.rendering import render_report
+from envforge.cli.rendering.plain_text import echo
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

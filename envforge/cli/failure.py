@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -30,11 +31,13 @@ def show_error(error: EnvforgeError | click.UsageError) -> None:
     if wants_json():
         click.echo(json.dumps(error_document(error), indent=2, default=str))
         return
+    from envforge.cli.rendering.plain_text import clean
+
     label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {_message(error)}", err=True)
+    click.echo(f"{label} {clean(_message(error))}", err=True)
     hint = _hint(error)
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {clean(hint)}", err=True)
 
 
 def error_document(error: EnvforgeError | click.UsageError) -> dict[str, Any]:
@@ -56,7 +59,9 @@ def _hint(error: Exception) -> str | None:
     hint: str | None = getattr(error, "hint", None)
     context = click.get_current_context(silent=True)
     places: str = context.meta.get(PLACES, "") if context else ""
-    return to_paste(_COMMANDS.sub(lambda found: f"{found[1]}{places}", hint)) if hint else None
+    if not hint:
+        return None
+    return _hidden(to_paste(_COMMANDS.sub(lambda found: f"{found[1]}{places}", hint)))
 
 
 def to_paste(text: str) -> str:
@@ -68,14 +73,32 @@ def to_paste(text: str) -> str:
 
 def _facts(error: Exception) -> dict[str, Any]:
     return (
-        {item.name: getattr(error, item.name) for item in fields(error)}
+        {item.name: _shown(getattr(error, item.name)) for item in fields(error)}
         if is_dataclass(error)
         else {}
     )
 
 
+def _hidden(text: str) -> str:
+    """Without the credentials of addresses; imported where something went wrong only."""
+    from envforge.formats.text.secret_shapes import hide
+
+    return hide(text)
+
+
+def _shown(value: Any) -> Any:
+    """A fact without credentials, whatever it is made of."""
+    if isinstance(value, str):
+        return _hidden(value)
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _shown(item) for key, item in value.items()}
+    return value
+
+
 def _message(error: EnvforgeError | click.UsageError) -> str:
-    return str(error) if isinstance(error, EnvforgeError) else error.format_message()
+    return _hidden(str(error) if isinstance(error, EnvforgeError) else error.format_message())
 
 
 def wants_json() -> bool:

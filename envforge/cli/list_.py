@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import render, shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -20,6 +21,6 @@ def command(forge: Forge, *, as_json: bool) -> None:
     infos = forge.environments()
     if as_json:
         documents = [render.info_document(info) for info in infos]
-        click.echo(render.as_json("list", {"environments": documents}))
+        click.echo(shown.as_json("list", {"environments": documents}))
     else:
         render.show_list(infos, str(forge.settings.envs_folder))

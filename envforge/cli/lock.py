@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import render, shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -23,10 +24,11 @@ def command(forge: Forge, *, name: str, as_json: bool, **request: Any) -> None:
     """Write environment.yml and conda-lock.yml; install nothing.
 
     With --torch and --cuda: for a new environment of PROJECT. Without: solve the
-    environment.yml of ENV again, after it was edited.
+    environment.yml of ENV again, after it was edited; what is locked stays where it
+    still fits, and `envforge update` moves it.
     """
     result = forge.lock(name, **request)
     if as_json:
-        click.echo(render.as_json("lock", render.lock_document(result)))
+        click.echo(shown.as_json("lock", render.lock_document(result)))
     else:
         render.show_locked(result)

@@ -55,7 +55,7 @@ def command(
 
     Without --here, --driver or --gpu: only what exists.
     """
-    from envforge.cli import render_matrix
+    from envforge.cli.rendering import render_matrix
 
     if here and (driver or gpus):
         raise click.UsageError("--here is this machine; --driver and --gpu describe another one")
@@ -88,7 +88,7 @@ def _check_plot(path: Path) -> None:
 
 def _draw(grid: Grid, path: Path) -> None:
     from envforge.adapters.plot import write_heatmap
-    from envforge.cli.render_matrix import title
+    from envforge.cli.rendering.render_matrix import title
 
     write_heatmap(grid, path, title(grid))
 

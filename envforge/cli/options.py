@@ -13,6 +13,7 @@ import click
 
 from envforge.cli.failure import PLACES, STORE
 from envforge.errors import EnvforgeError
+from envforge.formats.text.secret_shapes import hide
 from envforge.model.machine import PLATFORMS
 from envforge.model.spec import SOURCES
 
@@ -95,8 +96,18 @@ def make_forge(overrides: dict[str, Any], verbosity: int = 0) -> Forge:
     from envforge.forge import Forge
 
     level = logging.DEBUG if verbosity > 1 else logging.ERROR
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=level)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Discreet("%(levelname)s %(name)s: %(message)s"))
     return Forge(reporter=reporter_for(verbosity), overrides=overrides)
+
+
+class _Discreet(logging.Formatter):
+    """Keeps credentials out of logs: libraries write the addresses that they ask."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See the base class."""
+        return hide(super().format(record))
 
 
 def request_options(function: F) -> F:
@@ -106,6 +117,11 @@ def request_options(function: F) -> F:
     return function
 
 
+exclude_newer_option = click.option(
+    "--exclude-newer",
+    metavar="DATE",
+    help="As if nothing had been published after that day (UTC) or moment.",
+)
 _REQUEST = (
     click.option("--torch", metavar="V", help="2.0.1, 2.0 (its newest patch) or latest. [latest]"),
     click.option("--cuda", metavar="V", help="11.8 or cu118, cpu, or auto: what runs here. [auto]"),
@@ -136,6 +152,7 @@ _REQUEST = (
         metavar="I",
         help="pytorch, site (as pip is configured), an address. [auto]",
     ),
+    exclude_newer_option,
     click.option("--driver", metavar="V", help="Judge for this driver instead of this machine's."),
     click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="... and this GPU, H200."),
     click.option(

@@ -12,7 +12,9 @@ from typing import Any, TextIO
 import click
 
 from envforge.cli.failure import to_paste
-from envforge.cli.shown import size
+from envforge.cli.rendering.plain_text import clean
+from envforge.cli.rendering.shown import size
+from envforge.formats.text.secret_shapes import hide
 
 
 class PlainReporter:
@@ -41,14 +43,15 @@ class PlainReporter:
     def note(self, message: str) -> None:
         """See `ports.Reporter.note`."""
         if self._verbosity >= 0:
-            self._line(f"note: {to_paste(message)}")
+            self._line(f"note: {clean(to_paste(message))}")
 
     def warn(self, message: str) -> None:
         """See `ports.Reporter.warn`."""
-        self._line(f"{click.style('warning:', fg='yellow', bold=True)} {to_paste(message)}")
+        label = click.style("warning:", fg="yellow", bold=True)
+        self._line(f"{label} {clean(to_paste(message))}")
 
     def _line(self, text: str) -> None:
-        click.echo(text, file=self._stream)
+        click.echo(hide(text), file=self._stream)
 
 
 class LiveReporter(PlainReporter):

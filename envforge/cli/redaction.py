@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SECRET: Final = "<secret>"  # noqa: S105 - what is written in its place
+from envforge.formats.text.secret_shapes import REPLACEMENTS, SECRET, SECRET_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def private_things(environment: Mapping[str, str], *, home: str, user: str, host
         secrets=_longest_first(
             value
             for name, value in environment.items()
-            if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
+            if SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
         ),
     )
 
@@ -67,7 +67,7 @@ def redact(text: str, private: Private) -> str:
     """The text without names, addresses, numbers of devices, and secrets."""
     for value in private.secrets:
         text = text.replace(value, SECRET)
-    for pattern, replacement in _TOKENS:
+    for pattern, replacement in REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = _EMAIL.sub("<email>", text)
     text = _URL_HOST.sub(_without_strange_host, text)
@@ -82,45 +82,7 @@ def redact(text: str, private: Private) -> str:
     return text
 
 
-# --- secrets --------------------------------------------------------------------------------
-
 _SHORTEST_SECRET: Final = 6
-_REVEALING: Final = (
-    r"(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?"
-    r"|AUTHORIZATION|COOKIE|LICEN[CS]E_?(?:KEY|ID|NUMBER|SERVER)|SIGNATURE)"
-)
-_SECRET_NAME: Final = re.compile(rf"{_REVEALING}S?(?:_|$)", re.IGNORECASE)
-_VALUE: Final = r"(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"']+)"
-_NAMED: Final = _REVEALING.replace("_?", "[_ -]?")
-_BLIND: Final = (
-    r"(?<=/t/)[^/\s'\"`]+",  # conda's tokens: https://host/t/TOKEN/channel
-    r"(?s:-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z))",
-    r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?",
-    r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}",
-    r"\b(?:gh[opusr]_|github_pat_)\w{8,}",
-    r"\bglpat-[\w-]{8,}",
-    r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}",
-    r"\bxox[abeoprs]-[\w-]{8,}",
-    r"\bsk-(?!learn)[\w-]{12,}",
-    r"\bpypi-Ag[\w-]{12,}",
-    r"\b(?:nvapi|dckr_pat)-[\w-]{12,}",
-    r"\bAIza[\w-]{20,}",
-    r"(?i:(?<=bearer )\S+)",
-    r"(?i:(?<=basic )[\w+/-]{8,}={1,2})",
-)
-"""Tokens by their own shape, wherever they stand."""
-_ANNOUNCED: Final = (
-    # NAME_TOKEN=value, "password": "value", license key: value
-    rf"(\b[\w-]*{_NAMED}s?(?:[_-][\w-]*)?[\"']?\s*[=:](?!=)\s*){_VALUE}",
-    rf"(--[\w-]*(?:token|password|secret|api-key)[\w-]*\s+){_VALUE}",
-    r"([?&](?:sig|key|auth|code|X-[\w-]+)=)[^&\s'\"]+",
-)
-"""What stands behind a word that says what it is; the word stays."""
-_TOKENS: Final = (
-    (re.compile(r"(?<=://)[^/\s@'\"]+@"), f"{SECRET}@"),  # https://user:password@host
-    (re.compile("|".join(_BLIND)), SECRET),
-    *((re.compile(item, re.IGNORECASE), rf"\1{SECRET}") for item in _ANNOUNCED),
-)
 
 # --- devices --------------------------------------------------------------------------------
 

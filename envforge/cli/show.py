@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import render, shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -21,6 +22,6 @@ def command(forge: Forge, *, env: str, packages: bool, as_json: bool) -> None:
     """Show what ENV is locked to: torch, CUDA, cuDNN, driver, GPUs; --packages for the rest."""
     info = forge.show(env)
     if as_json:
-        click.echo(render.as_json("show", render.info_document(info, packages=True)))
+        click.echo(shown.as_json("show", render.info_document(info, packages=True)))
     else:
         render.show_info(info, packages=packages, platform=forge.platform)

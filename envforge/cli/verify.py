@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render_report
-from envforge.cli.plain_text import echo
+from envforge.cli import options
+from envforge.cli.rendering import render_report
+from envforge.cli.rendering.plain_text import echo
 from envforge.model.finding import LEVELS, Level
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def command(
     )
     _answer(forge, reports, as_json=as_json, to_paste=to_paste, output=output, github=github)
     if junit is not None:
-        from envforge.cli.report_junit import as_junit
+        from envforge.cli.rendering.report_junit import as_junit
 
         render_report.write(junit, as_junit(reports))
     if github:
@@ -135,7 +136,7 @@ def _answer(
     if output is not None:
         render_report.write(output, f"{text.rstrip()}\n")
     elif github and not as_json:
-        from envforge.cli.report_github import fenced
+        from envforge.cli.rendering.report_github import fenced
 
         echo(fenced(text))
     else:
@@ -145,7 +146,7 @@ def _answer(
 def _paste(forge: Forge, reports: Sequence[Report]) -> str:
     from envforge.adapters.machine.system_facts import system_facts, user_and_host
     from envforge.cli.redaction import private_things
-    from envforge.cli.report_paste import as_paste
+    from envforge.cli.rendering.report_paste import as_paste
 
     settings = forge.settings
     user, host = user_and_host()
@@ -154,7 +155,7 @@ def _paste(forge: Forge, reports: Sequence[Report]) -> str:
 
 
 def _tell_github(forge: Forge, reports: Iterable[Report], *, err: bool) -> None:
-    from envforge.cli.report_github import summary, workflow_commands
+    from envforge.cli.rendering.report_github import summary, workflow_commands
 
     told = tuple(reports)
     for line in workflow_commands(told):

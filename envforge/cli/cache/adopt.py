@@ -25,7 +25,7 @@ def command(forge: Forge, *, paths: tuple[Path, ...], dry_run: bool, as_json: bo
     Every file is read wholly and proven by its hash first. It becomes read-only and the store
     owner's; whoever has the cache goes on using it, and may delete it.
     """
-    from envforge.cli import render_dedupe
+    from envforge.cli.rendering import render_dedupe
 
     result = forge.cache.adopt(paths, dry_run=dry_run)
     raise SystemExit(render_dedupe.show_adopted(result, as_json=as_json))

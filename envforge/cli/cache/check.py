@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -21,11 +22,11 @@ def command(forge: Forge, *, named: tuple[str, ...], as_json: bool) -> None:
 
     Nothing is asked from the network. Ends with 1 where they do not agree.
     """
-    from envforge.cli import render_models
+    from envforge.cli.rendering import render_models
 
     states = forge.cache.check(named)
     if as_json:
-        click.echo(render.as_json("cache-check", render_models.check_document(states)))
+        click.echo(shown.as_json("cache-check", render_models.check_document(states)))
     else:
         render_models.show_checked(states)
     if any(state.disagreements for state in states):

@@ -49,7 +49,7 @@ def command(
     /home. The copy that is kept is read wholly and proven by its hash; of the others samples are
     read. Files are linked within one filesystem, owner and mode.
     """
-    from envforge.cli import render_dedupe
+    from envforge.cli.rendering import render_dedupe
 
     if compare and trust_names:
         raise click.UsageError("--compare reads everything, --trust-names nothing: choose one")

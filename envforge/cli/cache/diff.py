@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -25,11 +26,11 @@ def command(forge: Forge, *, env: str, other: str | None, as_json: bool) -> None
     envforge cache diff ENV
     git show HEAD:envs/ENV/models-lock.yml | envforge cache diff - ENV
     """  # noqa: D301 - click reads the backspace
-    from envforge.cli import render_models
+    from envforge.cli.rendering import render_models
 
     changes = forge.cache.diff(env, other)
     if as_json:
         documents = render_models.diff_documents(changes)
-        click.echo(render.as_json("cache-diff", {"changes": documents}))
+        click.echo(shown.as_json("cache-diff", {"changes": documents}))
     else:
         render_models.show_diff(changes)

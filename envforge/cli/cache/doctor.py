@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -22,11 +23,11 @@ def command(forge: Forge, *, no_speed: bool, as_json: bool) -> None:
 
     Works before there is a store, too. What it tries, it tries with small files of its own.
     """
-    from envforge.cli import render_health
+    from envforge.cli.rendering import render_health
 
     diagnosis = forge.cache.doctor(speed=not no_speed)
     if as_json:
-        click.echo(render.as_json("cache-doctor", render_health.diagnosis_document(diagnosis)))
+        click.echo(shown.as_json("cache-doctor", render_health.diagnosis_document(diagnosis)))
     else:
         render_health.show_diagnosis(diagnosis)
     raise SystemExit(0 if diagnosis.passed else 1)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 from envforge.model.views import VARIABLE_FORMATS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def command(forge: Forge, *, target: str, form: str, user: str | None, as_json: 
     With --offline, clients ask no hub (HF_HUB_OFFLINE). `envforge activate` and `envforge run` set
     the others by themselves.
     """  # noqa: D301 - click reads the backspace
-    from envforge.formats.variables_text import as_text
+    from envforge.formats.text.variables_text import as_text
 
     found = forge.cache.variables(target, user=user, offline=forge.settings.offline)
     if as_json:
@@ -48,7 +49,7 @@ def command(forge: Forge, *, target: str, form: str, user: str | None, as_json: 
             "flat": found.flat or None,
             "variables": dict(found.variables),
         }
-        click.echo(render.as_json("cache-env", document))
+        click.echo(shown.as_json("cache-env", document))
         return
     folders = [folder for folder in (found.view, found.flat) if folder]
     text = as_text(found.variables, cast("VariableFormat", form), folders=folders)

@@ -51,7 +51,7 @@ def command(
     envforge cache gc --older-than 7d --keep-free 200G
     """  # noqa: D301 - click reads the backspace
     from envforge.cache.amounts import parse_age, parse_bytes
-    from envforge.cli import render_usage
+    from envforge.cli.rendering import render_usage
 
     collected = forge.cache.collect(
         older_than=parse_age(older_than, "--older-than"),

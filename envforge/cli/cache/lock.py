@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
 from envforge.cli.failure import to_paste
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -29,11 +30,11 @@ def command(
     Every branch and tag is asked for its commit, and every file for its size and hash.
     Small files are fetched once to hash them; weights are not.
     """
-    from envforge.cli import render_models
+    from envforge.cli.rendering import render_models
 
     result = forge.cache.lock(env, models=models, keep=keep, dry_run=dry_run)
     if as_json:
-        click.echo(render.as_json("cache-lock", render_models.lock_document(result)))
+        click.echo(shown.as_json("cache-lock", render_models.lock_document(result)))
     else:
         render_models.show_locked(result)
         if result.outcome == "written" and result.lock.models:

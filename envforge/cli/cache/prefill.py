@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -41,13 +42,13 @@ def command(
     dataset:org/name. Without any: every environment that has models.
     Interrupted, it goes on where it stopped when it is run again.
     """
-    from envforge.cli import render_prefill
+    from envforge.cli.rendering import render_prefill
 
     try:
         done = forge.cache.prefill(names, jobs=jobs, view=not no_view, dry_run=dry_run)
     except KeyboardInterrupt as error:
         raise click.Abort("what came is kept; the same command again goes on with it") from error
     if as_json:
-        click.echo(render.as_json("cache-prefill", render_prefill.document(done)))
+        click.echo(shown.as_json("cache-prefill", render_prefill.document(done)))
     else:
         render_prefill.show(done)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -45,7 +46,7 @@ def command(
     named. What loads is transformers' AutoModel where it can, else huggingface_hub; or CMD, which
     is run twice. Exit status 1: something else was read, or somebody was called.
     """
-    from envforge.cli import render_proof
+    from envforge.cli.rendering import render_proof
 
     proof = forge.cache.prove(
         env,
@@ -57,7 +58,7 @@ def command(
         timeout=timeout,
     )
     if as_json:
-        click.echo(render.as_json("cache-prove", render_proof.document(proof)))
+        click.echo(shown.as_json("cache-prove", render_proof.document(proof)))
     else:
         render_proof.show(proof)
     raise SystemExit(0 if proof.passed else 1)

@@ -49,7 +49,7 @@ def command(
     \b
     PATH   more caches of huggingface_hub to look at, `~/.cache/huggingface/hub`
     """  # noqa: D301 - click reads the backspace
-    from envforge.cli import render_usage
+    from envforge.cli.rendering import render_usage
 
     if plot:
         from envforge.adapters.plot import check_suffix

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
+from envforge.cli.rendering import shown
 
 if TYPE_CHECKING:
     from envforge.forge import Forge
@@ -30,11 +31,11 @@ def command(forge: Forge, *, names: Sequence[str], deep: bool, repair: bool, as_
     A file that somebody may have written to is read even without --deep. Exit status 1: something
     is wrong, and still is after --repair.
     """
-    from envforge.cli import render_health
+    from envforge.cli.rendering import render_health
 
     report = forge.cache.verify(names, deep=deep, repair=repair)
     if as_json:
-        click.echo(render.as_json("cache-verify", render_health.health_document(report)))
+        click.echo(shown.as_json("cache-verify", render_health.health_document(report)))
     else:
         render_health.show_health(report)
     raise SystemExit(0 if report.passed else 1)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envforge.cli import options, render
+from envforge.cli import options
 from envforge.cli.failure import to_paste
+from envforge.cli.rendering import render, shown
 from envforge.model.wording import counted
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def command(
         )
     if as_json:
         documents = [_document(result) for result in results]
-        click.echo(render.as_json("cache-view", {"views": documents}))
+        click.echo(shown.as_json("cache-view", {"views": documents}))
         return
     for line in (line for result in results for line in _lines(result)):
         click.echo(line)

@@ -47,7 +47,7 @@ def test_no_command_shows_the_help(run: Run) -> None:
     ("typed", "said"),
     [
         ("instal", "Did you mean 'install' or 'list'?"),
-        ("lsit", "Did you mean 'list'?"),
+        ("lsit", "Did you mean 'list' or 'git'?"),
         ("xyzzy", "No such command 'xyzzy'."),
     ],
 )

@@ -82,3 +82,11 @@ def test_commands_to_copy_look_where_this_one_looked(capsys: pytest.CaptureFixtu
         show_error(error)
 
     assert "  envforge lock p --torch 2.7.1 --cuda cpu --mirror '/a b'\n" in capsys.readouterr().err
+
+
+def test_what_moves_a_cursor_is_shown_and_not_done(capsys: pytest.CaptureFixture[str]) -> None:
+    show_error(InvalidFile(path="x", mistakes=("`a\x1b[2J`",), remedy="look at `\x1b]0;b\x07`"))
+
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "`a\\x1b[2J`" in said

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from envforge.cli import cli, matrix, options, render_matrix
+from envforge.cli import cli, matrix, options
+from envforge.cli.rendering import render_matrix
 from envforge.matrix import grid, load
 from envforge.model.cuda import ComputeCapability, CudaVersion
 from envforge.model.machine import Driver, Gpu, Machine

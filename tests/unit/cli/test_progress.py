@@ -173,3 +173,11 @@ def test_a_file_gets_plain_lines(
 
     assert "\x1b" not in text
     assert text.endswith("warning: look here\n")
+
+
+def test_notes_move_no_cursor() -> None:
+    reporter, stream = plain()
+    reporter.note("`a\x1b[2J`")
+    reporter.warn("`b\x9b2J`")
+    assert "note: `a\\x1b[2J`\n" in stream.getvalue()
+    assert "\x9b" not in stream.getvalue()

@@ -10,7 +10,7 @@ import pytest
 from fakes.command_line import Run
 from fakes.hub_caches import hub_repo, inode, put, sha256
 
-from envforge.cli import render_dedupe
+from envforge.cli.rendering import render_dedupe
 from envforge.model.deduping import DedupeResult, UndoResult
 
 DATA = random.Random(1).randbytes(1 << 20)

@@ -16,7 +16,7 @@ from fakes.viewing import BERT, model, store_with, write_environment
 from envforge.adapters.users import folder_of
 from envforge.cache.collect_plan import Collected, CollectPlan
 from envforge.cache.survey import FileFacts, StoredFile
-from envforge.cli import render_usage
+from envforge.cli.rendering import render_usage
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fakes.command_line import Run, run_envforge
 from fakes.disk import place, surroundings, trials
 
 from envforge.adapters.store.looking import filesystem
-from envforge.cli.render_health import show_health
+from envforge.cli.rendering.render_health import show_health
 from envforge.forge.caching import serving
 from envforge.model.health import Flaw, StoreHealth
 

@@ -8,7 +8,7 @@ import pytest
 from fakes.command_line import Run
 from fakes.model_store import COMMIT, StoreWorld
 
-from envforge.cli import render_usage
+from envforge.cli.rendering import render_usage
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from fakes.reports import BROKEN, CRASHED, HEALTHY, HOSTILE, NO_GPU, WARNED
 
-from envforge.cli import plain_text, render_report
+from envforge.cli.rendering import plain_text, render_report
 from envforge.errors import FileNotUsable
 from envforge.verify.registry import CHECKS
 

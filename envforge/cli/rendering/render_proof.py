@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import click
 
-from envforge.cli import render
 from envforge.cli.failure import to_paste
-from envforge.cli.plain_text import clean, echo, one_line, printable_document
+from envforge.cli.rendering import render
+from envforge.cli.rendering.plain_text import clean, echo, one_line, printable_document
 from envforge.model.proof import LoadProof, LoadRun, ProvenFile
 
 _MOST_FILES: Final = 30

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from envforge.cli.plain_text import echo
-from envforge.cli.report_json import as_document
-from envforge.cli.report_json import as_json as json_of
-from envforge.cli.report_text import as_text, coloured, lines
+from envforge.cli.rendering.plain_text import echo
+from envforge.cli.rendering.report_json import as_document
+from envforge.cli.rendering.report_json import as_json as json_of
+from envforge.cli.rendering.report_text import as_text, coloured, lines
 from envforge.errors import FileNotUsable
 from envforge.model.finding import Report
 

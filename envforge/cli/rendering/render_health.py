@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import click
 
-from envforge.cli import render
 from envforge.cli.failure import to_paste
-from envforge.cli.plain_text import echo, one_line
+from envforge.cli.rendering import render
+from envforge.cli.rendering.plain_text import echo, one_line
 from envforge.model.finding import Finding
 from envforge.model.health import Diagnosis, Flaw, StoreHealth, StoreMade
 from envforge.model.wording import counted

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 from fakes.reports import ASKED, BROKEN, HEALTHY, HOSTILE, UNSEEN, WARNED
 
-from envforge.cli.report_github import fenced, summary, workflow_commands
+from envforge.cli.rendering.report_github import fenced, summary, workflow_commands
 
 
 def test_errors_and_warnings_are_annotated() -> None:

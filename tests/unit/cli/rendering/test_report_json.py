@@ -11,7 +11,7 @@ import pytest
 from fakes.reports import ASKED, BROKEN, CRASHED, HEALTHY, HOSTILE, NO_GPU, UNSEEN, WARNED
 from jsonschema import Draft202012Validator
 
-from envforge.cli.report_json import as_document, as_json
+from envforge.cli.rendering.report_json import as_document, as_json
 from envforge.model.finding import Report
 
 SCHEMA = json.loads(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from envforge.cli.shown import as_json as as_json  # noqa: PLC0414 - commands find it here
-from envforge.cli.shown import size as size  # noqa: PLC0414
+from envforge.cli.rendering.shown import size as size  # noqa: PLC0414
 from envforge.model.changes import describe_changes
 from envforge.model.cuda import accelerator_name
 from envforge.model.fetching import Prefilled
@@ -57,7 +56,7 @@ def lock_document(result: LockResult) -> dict[str, Any]:
 def _models_document(result: ModelsResult | None) -> dict[str, Any] | None:
     if result is None:
         return None
-    from envforge.cli import render_models
+    from envforge.cli.rendering import render_models
 
     return render_models.lock_document(result)
 
@@ -110,7 +109,7 @@ def install_document(result: InstallResult) -> dict[str, Any]:
 
 def create_document(result: CreateResult) -> dict[str, Any]:
     """What `create` did, part by part."""
-    from envforge.cli.render_report import as_document
+    from envforge.cli.rendering.render_report import as_document
 
     return {
         "name": result.name,
@@ -125,7 +124,7 @@ def create_document(result: CreateResult) -> dict[str, Any]:
 def _prefill_document(result: Prefilled | None) -> dict[str, Any] | None:
     if result is None:
         return None
-    from envforge.cli import render_prefill
+    from envforge.cli.rendering import render_prefill
 
     return dict(render_prefill.document(result))
 
@@ -163,7 +162,7 @@ def show_locked(result: LockResult) -> None:
     if target is not None:
         click.echo(f"  {describe_target(target)}")
     if result.models is not None:
-        from envforge.cli import render_models
+        from envforge.cli.rendering import render_models
 
         render_models.show_locked(result.models)
 
@@ -225,11 +224,11 @@ def show_created(result: CreateResult) -> None:
     if result.install is not None:
         show_installed(result.install)
     if result.prefill is not None:
-        from envforge.cli import render_prefill
+        from envforge.cli.rendering import render_prefill
 
         render_prefill.show(result.prefill)
     if result.report is not None:
-        from envforge.cli import render_report
+        from envforge.cli.rendering import render_report
 
         render_report.show((result.report,), as_json=False)
     if result.install is not None and (result.report is None or result.report.passed):

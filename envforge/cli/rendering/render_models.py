@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
 from envforge.cli.failure import to_paste
-from envforge.cli.render import columns, size
-from envforge.formats import model_spec
+from envforge.cli.rendering.render import columns, size
+from envforge.formats.models import model_spec
 from envforge.model.models import LockedModel, ModelChange, ModelsLock
 from envforge.model.results import ModelsResult, ModelsState
 from envforge.model.wording import counted
@@ -130,14 +130,19 @@ def show_diff(changes: Sequence[ModelChange]) -> None:
     """A paragraph a model; `+` came, `-` went, `~` has other bytes."""
     if not changes:
         click.echo("nothing moved")
+    for line in diff_lines(changes):
+        click.echo(line)
+
+
+def diff_lines(changes: Iterable[ModelChange]) -> Iterator[str]:
+    """The same, line by line."""
     for change in changes:
         ends = [commit[:_SHOWN] if commit else "-" for commit in (change.before, change.after)]
-        click.echo(f"{change.repo.shown}@{change.revision}  {ends[0]} -> {ends[1]}")
+        yield f"{change.repo.shown}@{change.revision}  {ends[0]} -> {ends[1]}"
         rows = [_file_row(file.path, file.before, file.after) for file in change.files[:_SHOWN]]
-        for line in columns(rows):
-            click.echo(f"  {line}")
+        yield from (f"  {line}" for line in columns(rows))
         if len(change.files) > _SHOWN:
-            click.echo(f"  and {len(change.files) - _SHOWN} files more: --json lists all")
+            yield f"  and {len(change.files) - _SHOWN} files more: --json lists all"
 
 
 def _file_row(path: str, before: int | None, after: int | None) -> tuple[str, str, str]:

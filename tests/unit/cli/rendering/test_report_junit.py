@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from fakes.reports import ASKED, BROKEN, CRASHED, HEALTHY, HOSTILE, NO_GPU, UNSEEN, WARNED
 
-from envforge.cli.report_junit import as_junit
+from envforge.cli.rendering.report_junit import as_junit
 from envforge.model.finding import Report
 
 ALL = [BROKEN, HEALTHY, NO_GPU, WARNED, CRASHED, UNSEEN, ASKED, HOSTILE]

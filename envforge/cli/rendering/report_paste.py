@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from envforge import __version__
-from envforge.cli.plain_text import one_line
 from envforge.cli.redaction import Private, redact
-from envforge.cli.report_text import as_text
+from envforge.cli.rendering.plain_text import one_line
+from envforge.cli.rendering.report_text import as_text
 from envforge.model.finding import Report
 
 _WIDTH: Final = 100

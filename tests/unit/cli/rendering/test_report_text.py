@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fakes.reports import ASKED, BROKEN, CRASHED, HEALTHY, HOSTILE, NO_GPU, UNSEEN, WARNED
 
-from envforge.cli.report_text import as_text, coloured, lines
+from envforge.cli.rendering.report_text import as_text, coloured, lines
 from envforge.model.finding import Outcome, Report
 
 

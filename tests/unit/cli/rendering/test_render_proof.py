@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from envforge.cli import render_proof
+from envforge.cli.rendering import render_proof
 from envforge.model.models import Repo
 from envforge.model.proof import LoadProof, LoadRun, ProvenFile
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from envforge.cli.failure import to_paste
-from envforge.cli.render import size
+from envforge.cli.rendering.render import size
 from envforge.model.fetching import Prefilled
 from envforge.model.wording import counted
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from envforge.cli.plain_text import one_line
-from envforge.cli.shown import as_json as as_json_text
-from envforge.cli.shown import size
+from envforge.cli.rendering import shown
+from envforge.cli.rendering.plain_text import one_line
+from envforge.cli.rendering.shown import size
 from envforge.model.deduping import DedupeResult, UndoResult
 from envforge.model.wording import counted
 
@@ -21,7 +21,7 @@ _SHOWN = 10
 def show_deduped(result: DedupeResult, *, as_json: bool) -> int:
     """Print it; the exit status: 1 where damaged files were found."""
     if as_json:
-        click.echo(as_json_text("cache-dedupe", document(result)))
+        click.echo(shown.as_json("cache-dedupe", document(result)))
         return _status(result)
     _show_problems(result)
     if result.dry_run:
@@ -41,7 +41,7 @@ def show_deduped(result: DedupeResult, *, as_json: bool) -> int:
 def show_adopted(result: DedupeResult, *, as_json: bool) -> int:
     """Print it; the exit status: 1 where damaged files were found."""
     if as_json:
-        click.echo(as_json_text("cache-adopt", document(result)))
+        click.echo(shown.as_json("cache-adopt", document(result)))
         return _status(result)
     _show_problems(result)
     would = "would take" if result.dry_run else "took"
@@ -58,7 +58,7 @@ def show_adopted(result: DedupeResult, *, as_json: bool) -> int:
 def show_undone(result: UndoResult, *, as_json: bool) -> None:
     """What was given back."""
     if as_json:
-        click.echo(as_json_text("cache-dedupe-undo", _plain(asdict(result))))
+        click.echo(shown.as_json("cache-dedupe-undo", _plain(asdict(result))))
         return
     _listed("could not be given back", result.problems)
     click.echo(f"{counted(result.restored, 'name')} restored, {size(result.bytes)}")

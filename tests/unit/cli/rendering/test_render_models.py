@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from envforge.cache import lock_check
-from envforge.cli import render, render_models
-from envforge.formats import model_spec
+from envforge.cli.rendering import render_models, shown
+from envforge.formats.models import model_spec
 from envforge.model.models import LockedModel, ModelFile, ModelsLock
 from envforge.model.results import ModelsResult, ModelsState
 
@@ -55,9 +55,9 @@ STATES = (
 def test_documents(golden: Callable[[str, str], None]) -> None:
     changes = {"changes": render_models.diff_documents(RESULT.changes)}
 
-    golden("cache-lock.json", render.as_json("cache-lock", render_models.lock_document(RESULT)))
-    golden("cache-check.json", render.as_json("cache-check", render_models.check_document(STATES)))
-    golden("cache-diff.json", render.as_json("cache-diff", changes))
+    golden("cache-lock.json", shown.as_json("cache-lock", render_models.lock_document(RESULT)))
+    golden("cache-check.json", shown.as_json("cache-check", render_models.check_document(STATES)))
+    golden("cache-diff.json", shown.as_json("cache-diff", changes))
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:

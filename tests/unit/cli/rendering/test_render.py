@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from fakes.installing import as_installed, conda_package, wheel
 
-from envforge.cli import render
+from envforge.cli.rendering import render
+from envforge.cli.rendering.shown import as_json
 from envforge.model.cuda import CudaVersion
 from envforge.model.finding import Outcome, Report
 from envforge.model.lock import Lock, LockedPackage, Target
@@ -137,11 +138,11 @@ TEMPLATE = Template(
     ],
 )
 def test_documents_are_what_they_were(command: str, document: Any, golden: Golden) -> None:
-    golden(f"{command}.json", render.as_json(command.partition("-dry")[0], document) + "\n")
+    golden(f"{command}.json", as_json(command.partition("-dry")[0], document) + "\n")
 
 
 def test_documents_name_their_schema_first_and_keep_every_letter() -> None:
-    text = render.as_json("show", {"name": "ä"})
+    text = as_json("show", {"name": "ä"})
 
     assert text == '{\n  "schema": "envforge.show/1",\n  "name": "ä"\n}'
 
@@ -151,7 +152,7 @@ def test_a_lock_of_another_tool_has_no_target() -> None:
     cpu = render.target_document(replace(TARGET, cuda=None))
     assert cpu is not None
     assert cpu["cuda"] is None
-    assert json.loads(render.as_json("x", cpu))["architectures"] == ["7.0", "8.0", "9.0+PTX"]
+    assert json.loads(as_json("x", cpu))["architectures"] == ["7.0", "8.0", "9.0+PTX"]
 
 
 # --- text -----------------------------------------------------------------------------------

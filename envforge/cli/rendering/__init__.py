@@ -1,0 +1,1 @@
+"""What commands answer: as text, as JSON, and as other programs read it."""
