@@ -32,7 +32,7 @@ from _measure import Report, Row, Run, alternate, clean_environment, ratio, run
 from fakes import local_channel
 from fakes.conda_package import Entry, make_package
 
-from envforge.formats import conda_lock_yml
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.model.lock import LockedPackage
 
 GOAL: Final = 1.25

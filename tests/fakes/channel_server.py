@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +21,18 @@ Fault = Literal[
 ]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    authorization: str
+    range: str
+    at: float
+    """Seconds of the monotonic clock."""
+
+
 @dataclass
 class ChannelServer:
     """A running server; set `faults[".conda"] = "500"` to break every path that ends so."""
@@ -29,7 +44,22 @@ class ChannelServer:
     """Seconds between the chunks of a `slow` answer."""
     password: str | None = None
     """`user:secret`: asked for by basic authentication."""
+    bearer: str | None = None
+    """A token: asked for as `Authorization: Bearer`."""
+    token: str | None = None
+    """Everything lies below `/t/TOKEN` only, as conda's own servers have it."""
+    busy: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    """What paths that end so are answered first, one a request: a status and its `Retry-After`."""
+    cuts: dict[str, list[int]] = field(default_factory=dict)
+    """Bytes after which answers for paths that end so break off, one a request."""
+    moved: dict[str, str] = field(default_factory=dict)
+    """A path to the address that who asks for it is sent to."""
+    ranges: bool = True
+    """Whether `Range: bytes=N-` is understood."""
     requests: Counter[str] = field(default_factory=Counter)
+    """By path, whatever the method; of a proxy, by the whole address that it was asked for."""
+    asked: list[Asked] = field(default_factory=list)
+    """Every request, in order."""
 
     def fault(self, path: str) -> Fault | None:
         return next((kind for tail, kind in self.faults.items() if path.endswith(tail)), None)
@@ -40,12 +70,14 @@ class ChannelServer:
 
 
 @contextmanager
-def serve(root: Path) -> Iterator[ChannelServer]:
-    """Serve `root` until the block ends."""
+def serve(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[ChannelServer]:
+    """Serve `root` until the block ends; who asks it as a proxy gets `root/HOST/PATH`."""
     state = ChannelServer(root=root)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
     server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    state.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -72,6 +104,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = unquote(self.path.partition("?")[0])
         self.state.requests[path] += 1
+        self._note(path)
+        if self._is_busy(path, body=body):
+            return
+        if path in self.state.moved:
+            self.send_response(302)
+            self.send_header("Location", self.state.moved[path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         fault = self.state.fault(path)
         if fault == "refuse":
             self.close_connection = True
@@ -85,22 +126,65 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        target = self.state.root / path.lstrip("/")
-        if not target.is_file():
+        target = self._target(path)
+        if target is None or not target.is_file():
             self._send(404, b"not found", body=body)
             return
-        self._send_file(target.read_bytes(), fault, body=body)
+        self._send_file(path, target.read_bytes(), fault, body=body)
+
+    def _note(self, path: str) -> None:
+        self.state.asked.append(
+            Asked(
+                method=self.command,
+                path=path,
+                authorization=self.headers.get("Authorization", ""),
+                range=self.headers.get("Range", ""),
+                at=time.monotonic(),
+            )
+        )
+
+    def _is_busy(self, path: str, *, body: bool) -> bool:
+        """Whether the answer was: later."""
+        queues = (queue for tail, queue in self.state.busy.items() if path.endswith(tail) and queue)
+        queue = next(queues, None)
+        if queue is None:
+            return False
+        status, after = queue.pop(0)
+        self.send_response(status)
+        if after:
+            self.send_header("Retry-After", after)
+        self.send_header("Content-Length", "5" if body else "0")
+        self.end_headers()
+        if body:
+            self.wfile.write(b"later")
+        return True
+
+    def _target(self, path: str) -> Path | None:
+        """The file; None: it must not be shown to who asks so."""
+        if "://" in path:
+            return self.state.root / path.partition("://")[2]
+        if self.state.token is None:
+            return self.state.root / path.lstrip("/")
+        before, found, after = path.partition(f"/t/{self.state.token}/")
+        return self.state.root / before.lstrip("/") / after if found else None
 
     def _known(self) -> bool:
-        import base64
-
+        sent = self.headers.get("Authorization")
+        if self.state.bearer is not None:
+            return sent == f"Bearer {self.state.bearer}"
         if self.state.password is None:
             return True
-        wanted = "Basic " + base64.b64encode(self.state.password.encode()).decode()
-        return self.headers.get("Authorization") == wanted
+        return sent == "Basic " + b64encode(self.state.password.encode()).decode()
 
-    def _send_file(self, data: bytes, fault: Fault | None, *, body: bool) -> None:
-        if fault == "html":
+    def _send_file(self, path: str, data: bytes, fault: Fault | None, *, body: bool) -> None:
+        cuts = next((cut for tail, cut in self.state.cuts.items() if path.endswith(tail)), [])
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if found and self.state.ranges:
+            self._send_rest(data, int(found[1]), cuts, body=body)
+        elif cuts and body:
+            self._send(200, data[: cuts.pop(0)], length=len(data), body=True)
+            self.close_connection = True
+        elif fault == "html":
             self._send(200, b"<!doctype html><title>Log in</title>", body=body)
         elif fault == "wrong-bytes":
             middle = len(data) // 2
@@ -120,6 +204,19 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.state.delay)
         else:
             self._send(200, data, body=body)
+
+    def _send_rest(self, data: bytes, start: int, cuts: list[int], *, body: bool) -> None:
+        if start >= len(data):
+            self._send(416, b"", body=False)
+            return
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if body:
+            end = start + cuts.pop(0) if cuts else len(data)
+            self.close_connection = end < len(data)
+            self.wfile.write(data[start:end])
 
     def _head(self, status: int, length: int) -> None:
         self.send_response(status)

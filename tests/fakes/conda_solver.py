@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from envforge.errors import Unreachable
-from envforge.formats.conda_spec import as_pip, split_depends
+from envforge.formats.conda.conda_spec import as_pip, split_depends
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.solving import CondaConflict, CondaProblem, CondaSolution
@@ -61,6 +61,24 @@ class FakeCondaSolver:
             raise Unreachable(url=self.unreachable, reason="nothing answers there")
         return tuple(map(self._one, problems))
 
+    def versions(self, problem: CondaProblem, names: Sequence[str]) -> dict[str, frozenset[str]]:
+        """`ports.ChannelIndex`."""
+        if self.unreachable:
+            raise Unreachable(url=self.unreachable, reason="nothing answers there")
+        here = [item for item in self.packages if item.platform == problem.platform]
+        return {
+            name: frozenset(item.version for item in here if item.name == name) for name in names
+        }
+
+    def known(
+        self, problem: CondaProblem, packages: Sequence[LockedPackage]
+    ) -> tuple[LockedPackage, ...]:
+        """`ports.ChannelIndex`."""
+        if self.unreachable:
+            raise Unreachable(url=self.unreachable, reason="nothing answers there")
+        wanted = {item.filename for item in packages}
+        return tuple(item for item in self.packages if item.filename in wanted)
+
     def _one(self, problem: CondaProblem) -> CondaSolution | CondaConflict:
         wanted: dict[str, list[tuple[str, str]]] = {}
         for item in problem.dependencies:
@@ -94,11 +112,13 @@ class FakeCondaSolver:
         limits: Iterable[tuple[str, str]],
     ) -> LockedPackage | None:
         every = [*ranges, *((text, "") for package_name, text in limits if package_name == name)]
+        held = {item.name: item.url for item in problem.held}
         fitting = [
             item
             for item in self.packages
             if (item.name, item.platform) == (name, problem.platform)
             and all(_fits(item, version, build) for version, build in every)
+            and item.url in held.get(name, item.url)
         ]
         kept = {item.url for item in problem.preferred}
         return max(

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -429,16 +430,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_body(self, blob: Blob, fault: Fault, start: int, stop: int) -> None:
         plain = not (fault.wrong_bytes or fault.chunk_delay or fault.cut_after is not None)
         if plain and isinstance(blob.content, Path) and stop > start:
-            with blob.content.open("rb") as file:
-                self.hub.sent(self.connection.sendfile(file, start, stop - start))
+            with blob.content.open("rb") as file, self._counted(stop - start):
+                self.connection.sendfile(file, start, stop - start)
         else:
             end = stop if fault.cut_after is None else min(stop, start + fault.cut_after)
             for piece in _pieces(blob, start, end, wrong=fault.wrong_bytes):
                 time.sleep(fault.chunk_delay)
-                self.wfile.write(piece)
-                self.hub.sent(len(piece))
+                with self._counted(len(piece)):
+                    self.wfile.write(piece)
         if fault.extra_length or fault.cut_after is not None:
             self.close_connection = True
+
+    @contextmanager
+    def _counted(self, number: int) -> Iterator[None]:
+        """Bytes count before they go: a test may look as soon as they have come."""
+        self.hub.sent(number)
+        try:
+            yield
+        except OSError:
+            self.hub.sent(-number)
+            raise
 
     def handle(self) -> None:
         try:

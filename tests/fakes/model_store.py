@@ -23,7 +23,7 @@ from envforge.adapters.store.store import Store
 from envforge.adapters.store.trees import registry
 from envforge.forge.caching.front import ModelCache
 from envforge.forge.workplace import Workplace
-from envforge.formats import models_lock_yml
+from envforge.formats.models import models_lock_yml
 from envforge.model.models import LinkMode, LockedModel, ModelFile, ModelRequest, ModelsLock, Repo
 from envforge.model.settings import Settings
 from envforge.model.views import RegisteredView, ViewedModel

@@ -17,7 +17,7 @@ from envforge.adapters.store.leases import leased
 from envforge.adapters.store.store import Store
 from envforge.forge.caching.front import ModelCache
 from envforge.forge.workplace import Workplace
-from envforge.formats import models_lock_yml
+from envforge.formats.models import models_lock_yml
 from envforge.model.fetching import Wanted
 from envforge.model.models import LockedModel, ModelFile, ModelRequest, ModelsLock, Repo
 

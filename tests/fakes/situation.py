@@ -45,7 +45,7 @@ from fakes.installing import make_settings
 from fakes.stub_driver import stub_driver
 from fakes.workplace import fake_forge, workplace_of
 
-from envforge.cli.render_report import as_text
+from envforge.cli.rendering.render_report import as_text
 from envforge.forge import Forge
 from envforge.model.finding import Report
 from envforge.model.lock import LockedPackage
@@ -402,7 +402,7 @@ class Situation:
         """Put a package into conda-lock.yml, as if it had been solved."""
         from dataclasses import replace
 
-        from envforge.formats import conda_lock_yml
+        from envforge.formats.conda_lock import conda_lock_yml
 
         path = self.folder / "conda-lock.yml"
         lock = conda_lock_yml.read(path.read_text(), str(path))
@@ -587,7 +587,7 @@ def _build_environment(made: Situation) -> None:
     forge.install(NAME, prefix=made.prefix)
     shutil.rmtree(made.prefix / "lib", ignore_errors=True)
     shutil.rmtree(made.prefix / "bin", ignore_errors=True)
-    from envforge.formats import conda_lock_yml
+    from envforge.formats.conda_lock import conda_lock_yml
 
     path = made.folder / "conda-lock.yml"
     lock = conda_lock_yml.read(path.read_text(), str(path))

@@ -14,7 +14,8 @@ from envforge.adapters.store.trees.folders import Owner
 from envforge.adapters.store.trees.views import Place, build
 from envforge.cache.view_plan import plan_view
 from envforge.forge.workplace import SilentReporter, this_platform
-from envforge.formats import conda_lock_yml, models_lock_yml, models_yml
+from envforge.formats.conda_lock import conda_lock_yml
+from envforge.formats.models import models_lock_yml, models_yml
 from envforge.model.lock import Lock, LockedPackage
 from envforge.model.models import LockedModel, ModelFile, ModelRequest, ModelsLock, Repo
 from envforge.model.views import ViewResult

@@ -98,6 +98,8 @@ class Served:
     """Part of a path to other bytes: a login page, a damaged archive."""
     credentials: str | None = None
     """`user:password` that every request must carry."""
+    documents: dict[str, str] = field(default_factory=dict)
+    """Path to a page of PEP 691, which unlike HTML can say when a file was uploaded."""
     requests: list[str] = field(default_factory=list)
     """Paths asked for, in order."""
 
@@ -120,14 +122,21 @@ class _Handler(SimpleHTTPRequestHandler):
             self.end_headers()
         elif fault is not None:
             self.send_error(fault)
+        elif self.path in self._served.documents:
+            self._send(
+                self._served.documents[self.path].encode(), "application/vnd.pypi.simple.v1+json"
+            )
         elif body is not None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self._send(body, "text/html")
         else:
             super().do_GET()
+
+    def _send(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def _allowed(self) -> bool:
         if self._served.credentials is None:

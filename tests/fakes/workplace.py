@@ -253,6 +253,10 @@ class FakeWorkplace(Workplace):
         return self.conda
 
     @cached_property
+    def channel_index(self) -> FakeCondaSolver:
+        return self.conda
+
+    @cached_property
     def wheels(self) -> WheelShelf:
         return self.shelf
 
@@ -277,6 +281,9 @@ class FakeWorkplace(Workplace):
             bytecode=FakeBytecode(self.world),
             reporter=self.reporter,
         )
+
+    def tools_for(self, channels: Sequence[str]) -> InstallTools:
+        return self.install_tools
 
     def host_python(self) -> HostPython:
         return HostPython(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from fakes.channel_server import ChannelServer, serve
 
-from envforge.adapters import rattler_client
+from envforge.adapters import patience, rattler_client
 from envforge.adapters.channels import resolve_channels
 from envforge.adapters.rattler_solver import RattlerSolver
 from envforge.errors import Unreachable
@@ -35,8 +35,9 @@ REPODATA = (
 
 @pytest.fixture(autouse=True)
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trying again is rattler's business, and takes seconds."""
+    """Trying again takes seconds; `test_private_networks` looks at that."""
     monkeypatch.setattr(rattler_client, "_RETRIES", 0)
+    monkeypatch.setattr(patience, "_PAUSES", ())
 
 
 @pytest.fixture
@@ -278,6 +279,17 @@ def test_certificates(
     assert solve(settings(tmp_path), address).packages[0].name == "alpha"
     other = settings(tmp_path, conda=CondaSettings(ssl_verify=str(tmp_path / "leaf.csr")))
     refused(other, address)
+
+
+def test_certificates_where_a_login_is_put_in(secure: tuple[str, Path], tmp_path: Path) -> None:
+    """Another client of rattler's does that, which must trust, and distrust, the same."""
+    address, authority = secure
+    alias = address.removesuffix("/ch").replace("//", "//joe:secret@")
+    error = refused(settings(tmp_path, conda=CondaSettings(channel_alias=alias)), "ch")
+    assert "certificate is not trusted" in str(error)
+    assert "secret" not in f"{error} {error.hint} {error!r}"
+    trusting = CondaSettings(channel_alias=alias, ssl_verify=str(authority))
+    assert solve(settings(tmp_path, conda=trusting), "ch").packages[0].name == "alpha"
 
 
 def test_one_bad_channel_among_good_ones_is_the_one_named(

@@ -15,8 +15,8 @@ from fakes.conda_stand_in import make_conda
 from envforge.adapters.conda_lock_engine import CondaLockEngine
 from envforge.adapters.process import RealProcesses
 from envforge.errors import ToolFailed, ToolMissing, Unsolvable
-from envforge.formats import environment_yml
-from envforge.formats.content_hash import content_hashes
+from envforge.formats.conda import environment_yml
+from envforge.formats.conda_lock.content_hash import content_hashes
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.solving import Channel

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
-from envforge.formats.content_hash import content_hashes
+from envforge.formats.conda import environment_yml, virtual_packages_yml
+from envforge.formats.conda_lock import conda_lock_yml
+from envforge.formats.conda_lock.content_hash import content_hashes
 from envforge.model.cuda import CudaVersion
 from envforge.model.lock import Lock, LockedPackage, Target
 from envforge.model.machine import PLATFORMS, Platform
@@ -169,7 +170,7 @@ def test_content_hashes_of_any_spec(
 ) -> None:
     """Generated specs; those that our stricter reader refuses are no subject here."""
     from envforge.errors import InvalidFile
-    from envforge.formats.yaml_text import quoted
+    from envforge.formats.text.yaml_text import quoted
 
     lines = [f"  - {quoted(line)}" for line in conda]
     lines += ["  - pip:", *(f"      - {quoted(line)}" for line in pip)] if pip else []

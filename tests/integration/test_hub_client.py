@@ -19,7 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from envforge.adapters.hub.client import HubClient
 from envforge.errors import EnvforgeError, HostileRepo, NoSuchModel, Unreachable, WrongBytes
-from envforge.formats import model_spec
+from envforge.formats.models import model_spec
 from envforge.model.models import HubFile, HubSnapshot
 
 WEIGHTS = bytes(range(256)) * 40

@@ -28,7 +28,7 @@ from envforge.errors import (
 )
 from envforge.forge import Forge
 from envforge.forge.caching import model_files
-from envforge.formats import models_lock_yml
+from envforge.formats.models import models_lock_yml
 from envforge.model.models import ModelsLock
 
 NAME = "p-torch27-cu126"

@@ -27,7 +27,7 @@ from envforge.adapters.store import acl
 from envforge.adapters.store.store import Store
 from envforge.adapters.store.trees import registry
 from envforge.forge.caching import checking
-from envforge.formats import models_lock_yml, models_yml
+from envforge.formats.models import models_lock_yml, models_yml
 from envforge.model.health import Flaw
 from envforge.model.models import ModelsLock
 

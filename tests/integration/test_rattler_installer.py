@@ -21,6 +21,7 @@ from fakes.installing import make_settings
 from fakes.local_channel import LocalChannel, without_details
 
 from envforge.adapters import package_cache
+from envforge.adapters.pack.download import Downloads
 from envforge.adapters.rattler_installer import RattlerInstaller
 from envforge.errors import (
     CorruptArchive,
@@ -224,8 +225,11 @@ def test_a_server_that_fails_or_lies(  # noqa: PLR0917 - fixtures and parameters
     local_channel: LocalChannel,
     tmp_path: Path,
     prefix: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing of it gets into the prefix or stays in the cache, and the next try works."""
+    monkeypatch.setattr(Downloads, "_pause", lambda *_: None)
+    channel_server.ranges = False
     packages = local_channel.locked("placeheld", base=channel_server.url)
     channel_server.faults[".conda"] = fault
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fakes.channel_metadata import write_channels
 from fakes.channel_server import serve
 from fakes.conda_solver import FakeCondaSolver, package
 from fakes.local_channel import LocalChannel
@@ -20,12 +20,11 @@ from envforge.adapters import rattler_solver
 from envforge.adapters.channels import resolve_channels
 from envforge.adapters.rattler_solver import RattlerSolver
 from envforge.errors import Unreachable
-from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.settings import CondaSettings, Settings
 from envforge.model.solving import Channel, CondaConflict, CondaProblem, CondaSolution
 from envforge.model.spec import Constraint, Dependency, VirtualPackage
-from envforge.ports import CondaSolver
+from envforge.ports import ChannelIndex, CondaSolver
 from envforge.solve.explain import shortened
 
 PUBLIC = "https://conda.anaconda.org"
@@ -51,33 +50,9 @@ def settings(tmp_path: Path, **changes: Any) -> Settings:
     return Settings(**(here | fields | changes))
 
 
-def write_channels(root: Path, records: tuple[LockedPackage, ...] = RECORDS) -> Path:
-    """Folders with metadata alone, which is all that solving needs."""
-    folders: dict[Path, dict[str, Any]] = {}
-    for item in records:
-        name = item.channel_url.rpartition("/")[2]
-        folders.setdefault(root / name / "noarch", {})
-        record = {
-            "name": item.name,
-            "version": item.version,
-            "build": item.build,
-            "build_number": 0,
-            "depends": list(item.depends),
-            "subdir": item.platform,
-            **({"md5": item.md5} if item.md5 else {}),
-            **({"sha256": item.sha256} if item.sha256 else {}),
-        }
-        folders.setdefault(root / name / item.platform, {})[item.filename] = record
-    for folder, found in folders.items():
-        folder.mkdir(parents=True)
-        data = {"info": {"subdir": folder.name}, "packages": {}, "packages.conda": found}
-        (folder / "repodata.json").write_text(json.dumps(data))
-    return root
-
-
 @pytest.fixture
 def channels(tmp_path: Path) -> Path:
-    return write_channels(tmp_path / "channels")
+    return write_channels(tmp_path / "channels", RECORDS)
 
 
 def problem(
@@ -173,6 +148,26 @@ def test_old_packages_are_kept_where_they_fit(any_solver: Solving) -> None:
     newer = replace(only, version="=2.0")
     kept = answer(solver, problem(newer, given=given, cuda="12", preferred=old))
     assert kept["beta"] == "2.0 h0_0"
+
+
+def test_what_is_held_stays_or_there_is_no_solution(any_solver: Solving) -> None:
+    """Holding brings nothing: a package that nobody needs does not come."""
+    solver, given = any_solver
+    held = (RECORDS[2], RECORDS[7])  # beta 1.0, gamma 1.2
+    older = answer(solver, problem(replace(ALPHA, version="=1.0"), given=given, held=held))
+    assert older == {"alpha": "1.0 h0_0", "beta": "1.0 h0_0"}
+    refused(solver, problem(replace(ALPHA, version="=2.0"), given=given, cuda="12", held=held))
+
+
+def test_what_the_channels_hold_can_be_asked(any_solver: Solving) -> None:
+    solver, given = any_solver
+    index = cast("ChannelIndex", solver)
+    found = index.versions(problem(given=given), ("alpha", "nowhere"))
+    assert found == {"alpha": frozenset({"1.0", "2.0"}), "nowhere": frozenset()}
+    gone = replace(RECORDS[0], url=RECORDS[0].url.replace("alpha", "gone"), name="gone")
+    bare = replace(RECORDS[0], depends=())
+    [known] = index.known(problem(given=given), (bare, gone))
+    assert (known.url, known.depends) == (RECORDS[0].url, RECORDS[0].depends)
 
 
 def test_a_missing_package_is_a_conflict(any_solver: Solving) -> None:
@@ -412,3 +407,67 @@ def test_importing_the_adapter_does_not_import_rattler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "rattler" not in done.stdout
+
+
+# --- what was published when ----------------------------------------------------------------
+
+MARCH, JUNE = 1_709_290_000_000, 1_717_240_000_000
+"""In milliseconds, as repodata has them: in 2024."""
+AGES = {"delta-1.0-h0_0.conda": MARCH, "delta-2.0-h0_0.conda": JUNE}
+DATED = (
+    *(package("delta", version) for version in ("1.0", "2.0")),
+    package("epsilon", "1.0"),
+)
+
+
+def alone(root: Path, tmp_path: Path) -> tuple[CondaSolver, tuple[Channel, ...]]:
+    """A solver, and the one channel below a mirror."""
+    found = settings(tmp_path, mirror=str(root))
+    return RattlerSolver(found), resolve_channels(["conda-forge"], found)
+
+
+@pytest.mark.parametrize(
+    ("until", "version"),
+    [("2024-03-31T23:59:59Z", "1.0"), ("2024-06-30T23:59:59Z", "2.0"), (None, "2.0")],
+)
+def test_nothing_newer_than_a_moment(tmp_path: Path, until: str | None, version: str) -> None:
+    """Not even where an old lock would like it."""
+    root = write_channels(tmp_path / "channels", DATED, dates=AGES)
+    solver, given = alone(root, tmp_path)
+    asked = problem(
+        Dependency(name="delta"), given=given, exclude_newer=until, preferred=DATED[1:2]
+    )
+    [found] = solver.solve([asked])
+    assert isinstance(found, CondaSolution)
+    assert [item.version for item in found.packages] == [version]
+    assert found.undated == ()
+
+
+def test_what_has_no_date_is_taken_where_nothing_else_fits_and_named(tmp_path: Path) -> None:
+    root = write_channels(tmp_path / "channels", DATED, dates=AGES)
+    solver, given = alone(root, tmp_path)
+    asked = (Dependency(name="delta"), Dependency(name="epsilon"))
+    [found] = solver.solve([problem(*asked, given=given, exclude_newer="2024-03-31T23:59:59Z")])
+    assert isinstance(found, CondaSolution)
+    assert {item.name: item.version for item in found.packages} == {
+        "delta": "1.0",
+        "epsilon": "1.0",
+    }
+    assert found.undated == ("epsilon",)
+
+
+def test_before_the_first_there_is_nothing(tmp_path: Path) -> None:
+    root = write_channels(tmp_path / "channels", DATED, dates=AGES)
+    solver, given = alone(root, tmp_path)
+    asked = problem(Dependency(name="delta"), given=given, exclude_newer="2020-01-01T23:59:59Z")
+    assert "2020-01-01" in refused(solver, asked).explanation
+
+
+def test_an_old_package_is_known_in_both_forms(tmp_path: Path) -> None:
+    """A lock may name the `.tar.bz2` of a build that the channel lists as `.conda`."""
+    root = write_channels(tmp_path / "channels", DATED)
+    solver, given = alone(root, tmp_path)
+    old = replace(DATED[0], url=DATED[0].url.replace(".conda", ".tar.bz2"))
+    asked = problem(Dependency(name="delta"), given=given)
+    for hold in ({"preferred": (old,)}, {"held": (old,)}):
+        assert answer(solver, replace(asked, **hold)) == {"delta": "1.0 h0_0"}

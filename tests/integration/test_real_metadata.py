@@ -23,7 +23,8 @@ import pytest
 from envforge.adapters.channels import resolve_channels
 from envforge.adapters.rattler_solver import RattlerSolver
 from envforge.errors import EnvforgeError, Unsolvable
-from envforge.formats import conda_lock_yml, environment_yml, virtual_packages_yml
+from envforge.formats.conda import environment_yml, virtual_packages_yml
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.matrix import reading
 from envforge.matrix.choose import choose
 from envforge.model.choice import Choice

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envforge import Forge
-from envforge.formats import conda_lock_yml
+from envforge.formats.conda_lock import conda_lock_yml
 from envforge.model.lock import Lock
 from envforge.solve import record
 

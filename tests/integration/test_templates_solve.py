@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from envforge.adapters.rattler_solver import RattlerSolver
-from envforge.formats import conda_spec, template_yml
+from envforge.formats import template_yml
+from envforge.formats.conda import conda_spec
 from envforge.model.cuda import CudaVersion
 from envforge.model.settings import Settings
 from envforge.model.solving import Channel, CondaConflict, CondaProblem, CondaSolution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.channel_server import serve as serve_cut
+from fakes.installing import make_settings
 from fakes.wheels import Served, build_wheel, serve, sha256, write_index
 
+from envforge.adapters.pack.download import Downloads
 from envforge.adapters.pip_settings import PipSettings, read_pip_settings
 from envforge.adapters.process import RealProcesses
 from envforge.adapters.uv import Uv
 from envforge.adapters.uv_installer import UvInstaller
 from envforge.adapters.uv_resolver import UvResolver
+from envforge.adapters.wheelhouse import Wheelhouse
 from envforge.errors import (
     BrokenPrefix,
     CorruptArchive,
@@ -30,6 +35,7 @@ from envforge.errors import (
 )
 from envforge.model.lock import LockedPackage
 from envforge.model.solving import WheelProblem
+from envforge.solve.least_moves import LeastWheelMoves
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 CP = f"cp{sys.version_info[0]}{sys.version_info[1]}"
@@ -123,6 +129,16 @@ def test_wheels_are_pinned_with_hashes_and_edges(world: World) -> None:
     assert packages["alpha"].manager == "pip"
 
 
+def test_what_conda_brings_is_not_taken_again(world: World) -> None:
+    """Or `pip:` would put a torch from the registry on top of conda's."""
+    asked: dict[str, Any] = {"requirements": ("needs-vision", "alpha")}
+
+    assert "torch" in world.resolve(**asked)
+    packages = world.resolve(**asked, provided=("torch", "torchvision", "beta"))
+    assert list(packages) == ["alpha", "needs-vision"]
+    assert packages["alpha"].depends == ()
+
+
 def test_the_same_question_has_the_same_answer(world: World) -> None:
     """Also offline, once the cache is warm."""
     asked: dict[str, Any] = {"requirements": ("alpha",), "constraints": ("beta<2",)}
@@ -144,6 +160,84 @@ def test_an_old_lock_is_kept_to_where_it_fits(world: World) -> None:
     assert kept["beta"] == old[0]
     moved = world.resolve(newer, requirements=("beta>1.5",), preferred=old)
     assert moved["beta"].version == "1.9"
+
+
+def test_only_what_was_asked_for_moves(world: World) -> None:
+    """gamma can only be newer with another delta; epsilon need not move, and does not."""
+    folder = world.cache / "local"
+    for version, needs in (("1.0", "delta<2"), ("2.0", "delta>=2")):
+        build_wheel(folder, "gamma", version, requires=[needs, "epsilon"])
+        build_wheel(folder, "delta", version)
+        build_wheel(folder, "epsilon", version)
+    uv = world.uv(find_links=(str(folder),))
+    pins = ("gamma==1.0", "delta==1.0", "epsilon==1.0")
+    old = tuple(world.resolve(uv, requirements=pins).values())
+    question = WheelProblem(
+        platform="linux-64", python=PYTHON, requirements=("gamma", "delta", "epsilon")
+    )
+
+    def resolve(*asked: str, still: bool = False, **changes: Any) -> dict[str, str]:
+        resolver = LeastWheelMoves(
+            resolver=UvResolver(uv, Path(sys.executable)), old=old, asked=asked, still=still
+        )
+        return {item.name: item.version for item in resolver.resolve(replace(question, **changes))}
+
+    assert resolve("gamma") == {"gamma": "2.0", "delta": "2.0", "epsilon": "1.0"}
+    assert resolve("epsilon") == {"gamma": "1.0", "delta": "1.0", "epsilon": "2.0"}
+    assert resolve("gamma", still=True) == {"gamma": "1.0", "delta": "1.0", "epsilon": "1.0"}
+    with pytest.raises(Unsolvable, match="gamma"):
+        resolve("gamma", requirements=("gamma==3.0",))
+
+
+def test_torch_by_address_is_held_like_any_other(world: World) -> None:
+    folder = world.cache / "local"
+    build_wheel(folder, "beta", "1.9")
+    [cpu] = world.resolve(
+        torch_requirements=("torch==2.6.0",), torch_index=f"{world.served.address}/cpu/simple"
+    ).values()
+    old = (cpu, *world.resolve(requirements=("beta",)).values())
+    question = WheelProblem(
+        platform="linux-64",
+        python=PYTHON,
+        requirements=("beta",),
+        torch_requirements=(f"torch @ {cpu.url}#sha256={cpu.sha256}",),
+        accelerator="cpu",
+    )
+    resolver = UvResolver(world.uv(find_links=(str(folder),)), Path(sys.executable))
+    found = LeastWheelMoves(resolver=resolver, old=old, asked=("beta",)).resolve(question)
+
+    assert {item.name: item.version for item in found} == {"beta": "1.9", "torch": "2.6.0+cpu"}
+
+
+def test_nothing_newer_than_a_moment(world: World) -> None:
+    """What an index dates; torch's own dates nothing, and is asked for by version."""
+    folder = world.root / "files"
+    wheels = [build_wheel(folder, "dated", version) for version in ("1.0", "2.0")]
+    files = [
+        {
+            "filename": wheel.name,
+            "url": f"{world.served.address}/files/{wheel.name}",
+            "hashes": {"sha256": sha256(wheel)},
+            "upload-time": f"2024-0{month}-01T10:00:00Z",
+        }
+        for month, wheel in zip((3, 6), wheels, strict=True)
+    ]
+    page = {"meta": {"api-version": "1.1"}, "name": "dated", "files": files}
+    world.served.documents["/simple/dated/"] = json.dumps(page)
+    asked: dict[str, Any] = {"requirements": ("dated",)}
+
+    assert world.resolve(**asked)["dated"].version == "2.0"
+    march = world.resolve(**asked, exclude_newer="2024-03-31T23:59:59Z")
+    assert march["dated"].version == "1.0"
+    with pytest.raises(Unsolvable, match="dated"):
+        world.resolve(**asked, exclude_newer="2024-01-31T23:59:59Z")
+    with_torch = world.resolve(
+        torch_requirements=("torch==2.6.0",),
+        torch_index=f"{world.served.address}/cpu/simple",
+        requirements=("dated",),
+        exclude_newer="2024-03-31T23:59:59Z",
+    )
+    assert with_torch["torch"].version == "2.6.0+cpu"
 
 
 def test_torch_comes_from_its_index_and_nothing_else_does(world: World) -> None:
@@ -524,3 +618,26 @@ def test_the_site_s_torch_is_a_cpu_build(tmp_path: Path) -> None:
     assert torch.url.startswith("file:///")
     assert torch.filename == found[0].name
     assert "filelock" in torch.depends
+
+
+def test_a_wheel_that_uv_gives_up_is_fetched_in_parts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv begins anew where a line breaks; the parts are put together, proven, and kept."""
+    monkeypatch.setattr(Downloads, "_pause", lambda *_: None)
+    locked = world.resolve(requirements=("beta",))["beta"]
+    size = (world.root / "files" / locked.filename).stat().st_size
+    prefix = tmp_path / "prefix"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(prefix)], check=True)
+    house = Wheelhouse(tmp_path / "wheels")
+    downloads = Downloads(make_settings(tmp_path, environment={}), PipSettings())
+    with serve_cut(world.root) as server:
+        wheel = replace(locked, url=f"{server.url}/files/{locked.filename}")
+        server.cuts[locked.filename] = [size // 3] * 50
+        with pytest.raises(Unreachable, match="broke off"):
+            UvInstaller(world.uv()).install([wheel], prefix)
+        UvInstaller(world.uv(), house, downloads).install([wheel], prefix)
+        ranges = [item.range for item in server.asked if item.range]
+    assert len(ranges) >= 2
+    assert house.find(wheel) is not None
+    assert [path.name for path in prefix.rglob("beta-*.dist-info")] == ["beta-1.2.dist-info"]

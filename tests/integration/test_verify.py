@@ -16,7 +16,7 @@ from envforge.adapters.machine.host_facts import host_facts
 from envforge.adapters.machine.machine_probe import LiveMachineProbe
 from envforge.adapters.prefix.prefix_facts import read_prefix
 from envforge.adapters.process import RealProcesses
-from envforge.cli.render_report import as_text
+from envforge.cli.rendering.render_report import as_text
 from envforge.model.cuda import CudaVersion
 from envforge.model.finding import Report
 from envforge.model.prefix import PrefixState
