@@ -131,6 +131,7 @@ def bench(session: nox.Session) -> None:
     for name in session.posargs or [
         "startup",
         "lock",
+        "locks",
         "create",
         "prefill",
         "verify",
