@@ -64,7 +64,8 @@ def _credential_of(service: str, user: str) -> str | None:
     try:
         import keyring
 
-        return keyring.get_password(service, user)
+        found = keyring.get_password(service, user)
     except Exception as error:  # noqa: BLE001 - as above
         _LOG.debug("the keyring gives nothing: %s", type(error).__name__)
         return None
+    return None if found is None else str(found)
