@@ -22,7 +22,7 @@ from envforge.formats.conda_lock import conda_lock_fast, conda_lock_strict, cond
 from envforge.formats.conda_lock.conda_lock_yml import merged_depends, normalised
 from envforge.model.lock import Lock, LockedPackage, Target
 
-LOCKS = Path(__file__).parents[4] / "shared" / "locks"
+LOCKS = Path(__file__).parents[5] / "shared" / "locks"
 """Real locks of other people, where a checkout of them lies beside the project."""
 
 CHANNEL = "https://conda.anaconda.org/conda-forge"
