@@ -5,6 +5,7 @@ Only plumbing commands and documented options are used: gitrevisions(7), gitattr
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Git:
         kind = done.stdout.strip()
         return cast("Literal['blob', 'tree']", kind) if kind in ("blob", "tree") else None
 
+    def commit(self, revision: str) -> str | None:
+        """The full name of a commit; None: there is none of that name."""
+        done = self._ask("rev-parse", "--verify", "--quiet", f"{_checked(revision)}^{{commit}}")
+        return done.stdout.strip() or None if done.status == 0 else None
+
     def names(self, tree: str) -> tuple[str, ...]:
         """The names in a folder of a revision."""
         listed = self._must("ls-tree", "-z", "--full-tree", "--name-only", _checked(tree)).stdout
@@ -55,6 +61,14 @@ class Git:
         if not is_folder(self.folder):
             raise InvalidValue(what="folder", value=str(self.folder), reason="is no folder")
         done = self._ask("rev-parse", "--show-toplevel")
+        if "safe.directory" in done.stderr:  # the name of the setting is the same in every language
+            allow = shlex.join(("git", "config", "--global", "--add", "safe.directory"))
+            raise InvalidValue(
+                what="folder",
+                value=str(self.folder),
+                reason="is in a git repository of another user, which git does not read",
+                remedy=f"where you trust it: `{allow} {shlex.quote(str(self.folder.resolve()))}`",
+            )
         if done.status != 0 or not done.stdout.strip():
             raise InvalidValue(
                 what="folder",

@@ -46,11 +46,9 @@ class RealProcesses:
                 env=dict(env),
                 timeout=timeout,
                 cwd=cwd,
-                input=stdin,
+                input=None if stdin is None else stdin.encode("utf-8", "replace"),
                 stdin=subprocess.DEVNULL if stdin is None else None,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
+                capture_output=True,  # bytes: as text, a `\r` in a value would come back as `\n`
                 check=False,
                 pass_fds=held(),
             )
@@ -69,11 +67,12 @@ class RealProcesses:
             raise ToolFailed(
                 command=tuple(command), status=f"no answer within {timeout:g} s", output=output
             ) from error
+        stdout, stderr = (part.decode("utf-8", "replace") for part in (done.stdout, done.stderr))
         if check and done.returncode != 0:
             raise ToolFailed(
-                command=tuple(command), status=done.returncode, output=done.stderr or done.stdout
+                command=tuple(command), status=done.returncode, output=stderr or stdout
             )
-        return Completed(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        return Completed(status=done.returncode, stdout=stdout, stderr=stderr)
 
 
 def _run_guarded(

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from envforge.formats.python.pylock import toml_string
 from envforge.formats.text import yaml_text
+from envforge.formats.text.quoting import toml
 from envforge.model.lock import LockedPackage
 
 ENVIRONMENT: Final = "default"
@@ -102,7 +102,7 @@ def write_manifest(manifest: Manifest) -> str:
         f"# Exported by envforge from {manifest.name}.",
         "# `pixi install --frozen` takes pixi.lock as it is.",
         "[workspace]",
-        f"name = {toml_string(manifest.name)}",
+        f"name = {toml(manifest.name)}",
         f"channels = {_value(manifest.channels)}",
         f"platforms = {_value(manifest.platforms)}",
         'channel-priority = "strict"',
@@ -135,12 +135,12 @@ def _table(
 
 
 def _key(name: str) -> str:
-    return name if _BARE_KEY.fullmatch(name) else toml_string(name)
+    return name if _BARE_KEY.fullmatch(name) else toml(name)
 
 
 def _value(value: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]]) -> str:
     if isinstance(value, str):
-        return toml_string(value)
+        return toml(value)
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())} }}"
-    return f"[{', '.join(map(toml_string, value))}]"
+    return f"[{', '.join(map(toml, value))}]"

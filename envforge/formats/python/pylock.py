@@ -6,13 +6,13 @@ an sdist is a mistake here, since locks hold wheels alone.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from envforge.errors import InvalidFile
+from envforge.formats.text.quoting import toml
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -106,10 +106,10 @@ def write_pylock(
         sizes: write how large the files are, where that is known.
     """
     head = ['lock-version = "1.0"']
-    if listed := ", ".join(map(toml_string, environments)):
+    if listed := ", ".join(map(toml, environments)):
         head.append(f"environments = [{listed}]")
     if requires_python:
-        head.append(f"requires-python = {toml_string(requires_python)}")
+        head.append(f"requires-python = {toml(requires_python)}")
     blocks = ["\n".join([*head, 'created-by = "envforge"\n'])]
     ordered = sorted(packages, key=lambda item: (item.name, item.marker))
     blocks += [_block(item, sizes=sizes) for item in ordered]
@@ -121,19 +121,14 @@ def _block(package: PylockPackage, *, sizes: bool) -> str:
     files = f"wheels = [{wheels}]\n" if package.wheels or package.sdist is None else ""
     if package.sdist is not None:
         files += f"sdist = {_file(package.sdist, sizes=sizes)}\n"
-    marker = f"marker = {toml_string(package.marker)}\n" if package.marker else ""
+    marker = f"marker = {toml(package.marker)}\n" if package.marker else ""
     return (
-        f"[[packages]]\nname = {toml_string(package.name)}\n"
-        f"version = {toml_string(package.version)}\n{marker}{files}"
+        f"[[packages]]\nname = {toml(package.name)}\n"
+        f"version = {toml(package.version)}\n{marker}{files}"
     )
 
 
 def _file(item: PylockWheel, *, sizes: bool) -> str:
     size = f"size = {item.size}, " if sizes and item.size is not None else ""
-    hashes = f"{{ sha256 = {toml_string(item.sha256)} }}"
-    return f"{{ url = {toml_string(item.url)}, {size}hashes = {hashes} }}"
-
-
-def toml_string(text: str) -> str:
-    """Quote for TOML, whose basic strings share JSON's escapes."""
-    return json.dumps(text)
+    hashes = f"{{ sha256 = {toml(item.sha256)} }}"
+    return f"{{ url = {toml(item.url)}, {size}hashes = {hashes} }}"

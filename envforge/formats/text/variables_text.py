@@ -8,6 +8,7 @@ from typing import Final
 
 from envforge.errors import InvalidValue
 from envforge.formats.activation import quote_fish, quote_posix, quote_powershell
+from envforge.formats.text.quoting import systemd
 from envforge.model.views import VariableFormat
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._@%+=:-]+")
@@ -58,8 +59,7 @@ def _systemd(name: str, value: str) -> str:
         raise InvalidValue(
             what="path", value=value, reason="holds control characters, which no unit can carry"
         )
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'Environment="{name}={escaped}"'
+    return f"Environment={systemd(f'{name}={value}')}"
 
 
 def _line(name: str, value: str) -> str:

@@ -76,8 +76,12 @@ def quoted(text: str, quote: str = "'") -> str:
     """The text in quotes; double ones where characters have to be escaped."""
     if quote == '"' or _NEEDS_ESCAPE.search(text):
         escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return '"' + _NEEDS_ESCAPE.sub(lambda char: f"\\U{ord(char[0]):08X}", escaped) + '"'
+        return '"' + _NEEDS_ESCAPE.sub(lambda char: _escape(char[0]), escaped) + '"'
     return "'" + text.replace("'", "''") + "'"
+
+
+def _escape(char: str) -> str:
+    return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char, f"\\U{ord(char):08X}")
 
 
 _LONGEST: Final = 60

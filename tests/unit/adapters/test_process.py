@@ -24,6 +24,13 @@ def test_output_and_input() -> None:
     assert (done.status, done.stdout) == (0, "TEXT\n")
 
 
+def test_no_byte_of_an_answer_is_another() -> None:
+    """Values of variables come back this way; a carriage return in one is the user's."""
+    told = RUN(["printf", "a\\rb\\r\\n\\0"], env={}, timeout=60)
+
+    assert told.stdout == "a\rb\r\n\0"
+
+
 def test_a_failure_carries_the_end_of_stderr() -> None:
     with pytest.raises(ToolFailed, match="went wrong") as caught:
         RUN([sys.executable, "-c", "raise SystemExit('went wrong')"], env={}, timeout=60)
