@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 Level = Literal["static", "import", "live"]
 """How deep a verification goes: files only, torch imported, kernels run."""
@@ -45,6 +45,34 @@ class Outcome:
     """
     findings: tuple[Finding, ...] = ()
     detail: str = ""
+
+
+Facts = TypeVar("Facts")
+
+
+class NotSeen(Exception):
+    """What a check is about could not be looked at; the text says why."""
+
+
+def judged(
+    checks: Mapping[str, Callable[[Facts], Iterator[Finding]]], seen: Facts
+) -> tuple[Outcome, ...]:
+    """What each check of a table says of these facts; its claim is its docstring's first line.
+
+    One that raises `NotSeen` is unproven, which is never a pass.
+    """
+    return tuple(_outcome(name, check, seen) for name, check in checks.items())
+
+
+def _outcome(name: str, check: Callable[[Facts], Iterator[Finding]], seen: Facts) -> Outcome:
+    claim = (check.__doc__ or "").splitlines()[0].rstrip(".")
+    try:
+        findings = tuple(replace(item, check=item.check or name) for item in check(seen))
+    except NotSeen as reason:
+        return Outcome(check=name, claim=claim, verdict="unproven", detail=str(reason))
+    return Outcome(
+        check=name, claim=claim, verdict="failed" if findings else "passed", findings=findings
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

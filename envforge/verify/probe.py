@@ -51,7 +51,7 @@ def main(arguments=None):
 
     document = {"schema": SCHEMA, "level": options.level}
     if options.driver:
-        document["driver"] = driver_facts(child, options.wait_802, options.contexts)
+        document["driver"] = driver_facts(child, options.wait_802, options.contexts, options.watch)
     if options.level in ("import", "live"):
         document.update(import_level(child, options.imports, options.timeout))
     if options.level == "live" and "version" in document["torch"]:
@@ -71,6 +71,10 @@ def read_options(arguments):
     parser.add_argument(
         "--wait-802", type=float, default=0.0, metavar="SECONDS", help="for GPUs not ready yet"
     )
+    parser.add_argument(
+        "--watch", type=float, default=None, metavar="SECONDS",
+        help="with --driver: tell also who uses each GPU in this time",
+    )  # fmt: skip
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="NAME",
         help="import this module too, if it is there, after torch in a child; repeatable",
@@ -386,9 +390,9 @@ NOT_READY = 802  # cuInit: a fabric still being set up, or a confidential GPU no
 ENOUGH = 256  # processes of one GPU that are listed
 
 
-def driver_facts(child, wait_802, contexts):
+def driver_facts(child, wait_802, contexts, watch=None):
     """libcuda and NVML asked side by side, each in a child; then a context on each GPU."""
-    nvml, cuda = together([(child, nvml_facts), (cuda_patiently, child, wait_802)])
+    nvml, cuda = together([(child, nvml_facts, watch), (cuda_patiently, child, wait_802)])
     gpus = [gpu for gpu in cuda.get("gpus", ()) if "error" not in gpu] if contexts else []
     for gpu, tried in zip(gpus, together([(child, context_facts, gpu["index"]) for gpu in gpus])):
         gpu["context"] = {key: tried.get(key) for key in ("code", "name", "ended", "stage")}
@@ -577,7 +581,7 @@ def context_facts(emit, index):
         call(cuda, "cuDevicePrimaryCtxRelease_v2 cuDevicePrimaryCtxRelease", device)
 
 
-def nvml_facts(emit):
+def nvml_facts(emit, watch=None):
     """The driver's version, and every device whatever CUDA_VISIBLE_DEVICES says."""
     import ctypes
 
@@ -604,7 +608,7 @@ def nvml_facts(emit):
     if code:
         emit("list_error", nvml_error_name(nvml, code))
     elif code == 0:
-        nvml_devices(emit, nvml, number.value)
+        nvml_devices(emit, nvml, number.value, watch)
     call(nvml, "nvmlShutdown")
 
 
@@ -620,7 +624,7 @@ def nvml_error_name(nvml, code):
     return "NVML error %s" % code
 
 
-def nvml_devices(emit, nvml, count):
+def nvml_devices(emit, nvml, count, watch):
     """First which GPUs there are, then the details of each: a broken one may hang there."""
     found = []
     for index in range(count):
@@ -633,6 +637,83 @@ def nvml_devices(emit, nvml, count):
             emit("stage", "look at GPU %d" % gpu["index"])
             gpu.update(nvml_details(nvml, handle))
             emit("gpus", gpus)
+    if watch is not None:
+        emit("stage", "watch the GPUs")
+        nvml_watch(nvml, [(handle, gpu) for handle, gpu in found if handle is not None], watch)
+        emit("gpus", gpus)
+
+
+def nvml_watch(nvml, gpus, seconds):
+    """Who used each GPU from some seconds before until some seconds from now.
+
+    NVML keeps what it sampled in the last seconds, so the first look reaches into the past.
+    """
+    for turn in range(2):
+        for handle, gpu in gpus:
+            usage = gpu.setdefault("usage", {"seconds": seconds})
+            busy, used = nvml_busy(nvml, handle), nvml_used_by(nvml, handle)
+            usage["busy"] = busy if usage.get("busy") is None else max(usage["busy"], busy or 0)
+            if used is not None:
+                known = usage.setdefault("processes", {})
+                known.update((pid, max(part, known.get(pid, 0))) for pid, part in used)
+            usage["reserved"] = nvml_reserved(nvml, handle)
+        if turn == 0:
+            time.sleep(seconds)
+    for _handle, gpu in gpus:
+        usage = gpu["usage"]
+        if "processes" in usage:  # JSON has no numbers as keys
+            usage["processes"] = sorted([pid, part] for pid, part in usage["processes"].items())
+
+
+def nvml_busy(nvml, device):
+    """Percent of the last second or less in which a kernel ran; None: not told, as with MIG."""
+    import ctypes
+
+    class Rates(ctypes.Structure):
+        _fields_ = [("gpu", ctypes.c_uint), ("memory", ctypes.c_uint)]
+
+    rates = Rates()
+    code = call(nvml, "nvmlDeviceGetUtilizationRates", device, ctypes.byref(rates))
+    return rates.gpu if code == 0 else None
+
+
+def nvml_used_by(nvml, device):
+    """(pid, percent) of those that used it in the samples NVML keeps; None: not told."""
+    import ctypes
+
+    class Sample(ctypes.Structure):
+        _fields_ = [("pid", ctypes.c_uint), ("when", ctypes.c_ulonglong)]
+        _fields_ += [(key, ctypes.c_uint) for key in ("compute", "memory", "encoder", "decoder")]
+
+    room = ctypes.c_uint(0)
+    name, since = "nvmlDeviceGetProcessUtilization", ctypes.c_ulonglong(0)
+    code = call(nvml, name, device, None, ctypes.byref(room), since)
+    if code == 7 and room.value:  # too little room: it says how much there must be
+        room = ctypes.c_uint(room.value + 16)
+        items = (Sample * room.value)()
+        code = call(nvml, name, device, items, ctypes.byref(room), since)
+        if code == 0:
+            shown = items[: room.value]
+            return [
+                (item.pid, max(item.compute, item.encoder, item.decoder))
+                for item in shown
+                if item.pid and max(item.compute, item.encoder, item.decoder) <= 100
+            ]
+    return [] if code in (0, 6) else None  # 6: no sample, since nobody used it
+
+
+def nvml_reserved(nvml, device):
+    """Bytes that the driver keeps for itself; None: an older driver, which does not tell."""
+    import ctypes
+
+    class Memory(ctypes.Structure):
+        _fields_ = [("version", ctypes.c_uint)]
+        _fields_ += [(key, ctypes.c_ulonglong) for key in ("total", "reserved", "free", "used")]
+
+    memory = Memory()
+    memory.version = ctypes.sizeof(Memory) | 2 << 24
+    code = call(nvml, "nvmlDeviceGetMemoryInfo_v2", device, ctypes.byref(memory))
+    return memory.reserved if code == 0 and memory.reserved <= memory.total else None
 
 
 def nvml_device(nvml, index):

@@ -14,6 +14,7 @@ from envforge.model.machine import Driver, Gpu, Machine
 from envforge.verify.facts import (
     GpuProcess,
     GpuState,
+    GpuUsage,
     LibraryAnswer,
     MigSlice,
 )
@@ -112,6 +113,7 @@ def _state(item: dict[str, Any]) -> GpuState:
         fabric=_fabric(item.get("fabric")),
         virtual=None if virtualization is None else virtualization == _VGPU,
         license=None if licensed is None else "licensed" if licensed else "unlicensed",
+        usage=_usage(item.get("usage")),
         error=item.get("error") or "",
         error_code=item.get("code"),
     )
@@ -133,6 +135,18 @@ def _slice(part: dict[str, Any]) -> MigSlice:
 def _process(entry: list[Any]) -> GpuProcess:
     pid, used, name = entry
     return GpuProcess(pid=pid, memory_bytes=used, name=name or "")
+
+
+def _usage(item: dict[str, Any] | None) -> GpuUsage | None:
+    if item is None:
+        return None
+    listed = item.get("processes")
+    return GpuUsage(
+        seconds=item["seconds"],
+        busy=item.get("busy"),
+        processes=None if listed is None else tuple((pid, part) for pid, part in listed),
+        reserved_bytes=item.get("reserved"),
+    )
 
 
 def _throttle(bits: int) -> tuple[str, ...]:

@@ -117,6 +117,12 @@ class LiveMachineProbe:
         """The same after a look that takes its time: seconds, and a context on each GPU."""
         return self._look(thorough=True)
 
+    def watch(self, seconds: float) -> DriverLook:
+        """The libraries' answers after some seconds of watching who uses each GPU."""
+        if not driver_may_be_here(self._environment, self._root):
+            return DriverLook()
+        return self._libraries(thorough=False, watch=seconds)
+
     def _look(self, *, thorough: bool) -> DriverLook:
         if not driver_may_be_here(self._environment, self._root):
             return DriverLook()
@@ -129,9 +135,9 @@ class LiveMachineProbe:
             look = replace(look, smi=smi.gpus())
         return self._explained(look, smi)
 
-    def _libraries(self, *, thorough: bool) -> DriverLook:
+    def _libraries(self, *, thorough: bool, watch: float | None = None) -> DriverLook:
         kernel = self._kernel_module()
-        document = self._ask(thorough=thorough)
+        document = self._ask(thorough=thorough, watch=watch)
         if document is None:
             silent = LibraryAnswer(ended="error", stage="start a child to ask the driver")
             return DriverLook(kernel=kernel, cuda=silent, nvml=silent)
@@ -161,10 +167,14 @@ class LiveMachineProbe:
             return version
         return driver_files.first_line(self._root / "sys/module/nvidia/version")
 
-    def _ask(self, *, thorough: bool) -> dict[str, dict[str, Any]] | None:
+    def _ask(
+        self, *, thorough: bool, watch: float | None = None
+    ) -> dict[str, dict[str, Any]] | None:
         wait = min(WAIT_802, self._timeout) if thorough else 0.0
-        deadline = 2 * self._timeout + wait
-        options = ["--timeout", str(self._timeout), "--deadline", str(deadline)]
+        limit = self._timeout + (watch or 0.0)
+        deadline = 2 * limit + wait
+        options = ["--timeout", str(limit), "--deadline", str(deadline)]
+        options += [] if watch is None else ["--watch", str(watch)]
         options += ["--contexts", "--wait-802", str(wait)] if thorough else []
         script = importlib.resources.files("envforge.verify") / "probe.py"
         with importlib.resources.as_file(script) as path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envforge.adapters.activation_scripts import run_environment
+from envforge.adapters.activation.activation_scripts import run_environment
 from envforge.adapters.prefix import recognise
 from envforge.adapters.prefix.python_probe import PythonProbe
 from envforge.adapters.prefix.recognise import Found

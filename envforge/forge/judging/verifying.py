@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envforge.errors import EnvforgeError, NoSuchEnvironment
+from envforge.forge import folders
 from envforge.forge.judging import gathering, places
 from envforge.forge.judging.naming import Looking, Named, refuse_nonsense
 from envforge.forge.judging.places import Place
@@ -102,4 +103,17 @@ def _judged(
         subject = gathering.subject_of(workplace, place, looking, machine)
         from envforge.verify import verify as judging
 
-        return judging.report(subject, only=looking.only, skip=looking.skip, checks=checks())
+        report = judging.report(subject, only=looking.only, skip=looking.skip, checks=checks())
+    if machine is None and not (looking.only or looking.skip):
+        _remember(workplace, place, report)
+    return report
+
+
+def _remember(workplace: Workplace, place: Place, report: Report) -> None:
+    """For the page of `envforge report`; only what was judged in full, and here."""
+    if place.kind != "environment" or place.folder is None or place.lock is None:
+        return
+    from envforge.adapters.last_verified import LastVerified
+
+    memory = LastVerified(workplace.settings.cache)
+    memory.remember(place.folder, report, folders.digest(place.lock))

@@ -25,6 +25,19 @@ class GpuProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuUsage:
+    """Who used a GPU while it was watched."""
+
+    seconds: float
+    busy: int | None = None
+    """Most percent of the time in which a kernel ran; None: not told, as where MIG is on."""
+    processes: tuple[tuple[int, int], ...] | None = None
+    """Process and its percent; who is not in it did not use it. None: not told."""
+    reserved_bytes: int | None = None
+    """What the driver keeps for itself; None: an older driver, which does not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MigSlice:
     """One MIG device, as NVML lists it."""
 
@@ -76,6 +89,8 @@ class GpuState:
     """Whether it is a vGPU, by NVML; passed through whole is not virtual."""
     license: str | None = None
     """vGPU guests: `licensed` or `unlicensed`."""
+    usage: GpuUsage | None = None
+    """None: it was not watched."""
     error: str = ""
     """The witness's words for why the rest is not known."""
     error_code: int | None = None

@@ -25,6 +25,9 @@
  *   STUB_REMAP      "pending failed"          "1 0"
  *   STUB_THROTTLE   bits of reasons           "72", otherwise 1: idle
  *   STUB_PROCESSES  pid:bytes:name, ...       "4242:1073741824:python3"; name may be empty
+ *   STUB_USAGE      pid:percent, ...          "4242:35"; "-" for nobody; otherwise not told
+ *   STUB_BUSY       percent of utilisation    otherwise not told
+ *   STUB_RESERVED   bytes the driver keeps    otherwise not told, as by an older driver
  *   STUB_LINKS      "active total"            "16 18"
  *   STUB_FABRIC     "state status"            "2 0"
  *   STUB_VIRTUAL    virtualization mode       "2" for a vGPU, otherwise 0
@@ -615,6 +618,53 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned int *count, s
     }
     *count = need;
     return need > room ? 7 : 0;
+}
+
+struct memory_v2 { unsigned int version; unsigned long long total, reserved, free, used; };
+
+int nvmlDeviceGetMemoryInfo_v2(void *device, struct memory_v2 *memory) {
+    ALIVE(device);
+    unsigned long long reserved;
+    struct gpu *gpu = GPU_OF(device);
+    if (memory->version != (sizeof *memory | 2u << 24)) return 25;
+    if (!told("STUB_RESERVED", gpu->number, &reserved)) return 13;
+    unsigned long long left = gpu->bytes - reserved;
+    told("STUB_FREE", gpu->number, &left);
+    memory->total = gpu->bytes;
+    memory->reserved = reserved;
+    memory->free = left;
+    memory->used = gpu->bytes - left - reserved;
+    return 0;
+}
+
+struct rates { unsigned int gpu, memory; };
+
+int nvmlDeviceGetUtilizationRates(void *device, struct rates *rates) {
+    ALIVE(device);
+    unsigned long long value;
+    if (GPU_OF(device)->is_cut || !told("STUB_BUSY", GPU_OF(device)->number, &value)) return NOT_SUPPORTED;
+    *rates = (struct rates){(unsigned int)value, 0};
+    return 0;
+}
+
+struct sample { unsigned int pid; unsigned long long when; unsigned int compute, memory, encoder, decoder; };
+
+int nvmlDeviceGetProcessUtilization(void *device, struct sample *found, unsigned int *count, unsigned long long since) {
+    ALIVE(device);
+    (void)since;
+    char text[2048];
+    unsigned int room = *count, need = 0;
+    if (entry("STUB_USAGE", GPU_OF(device)->number, text, sizeof text) == NULL) return NOT_SUPPORTED;
+    char *rest = text, *item;
+    while ((item = strsep(&rest, ",")) != NULL) {
+        unsigned int pid, part;
+        if (sscanf(item, "%u:%u", &pid, &part) != 2) continue;
+        if (found && need < room) found[need] = (struct sample){pid, 1, part, 0, 0, 0};
+        need++;
+    }
+    if (need == 0) return 6;
+    *count = need;
+    return found == NULL || need > room ? 7 : 0;
 }
 
 int nvmlDeviceGetGraphicsRunningProcesses_v3(void *device, unsigned int *count, struct process *found) {
