@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal, get_args
 
 from envforge.model.lock import Lock
 from envforge.model.models import ModelsLock
+from envforge.model.outputs import Layer
 from envforge.model.spec import EnvironmentSpec, VirtualPackage
 
 ExportTarget = Literal[
@@ -39,6 +41,8 @@ class ExportSubject:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Set on activation."""
     models: ModelsLock | None = None
+    folder: Path | None = None
+    """Of the environment; None: it is none of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,9 @@ class ExportFile:
     """One file of an export."""
 
     name: str
-    """Without folder; what tools look for, where they look for a name."""
+    """What tools look for, where they look for a name; folders in it only for copies."""
     text: str
+    executable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,12 @@ class Export:
     """One environment, written for another tool."""
 
     environment: str
-    target: ExportTarget
+    target: str
+    """One of `EXPORT_TARGETS`, of `around.outputs.OUTPUTS`, or the name of an own template."""
     platforms: tuple[str, ...]
     files: tuple[ExportFile, ...]
     losses: tuple[Loss, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    """What an image will hold, where it is one."""
+    next: str = ""
+    """What to do with it: a command."""

@@ -14,6 +14,7 @@ from envforge.adapters.environments import (
     FILES,
     MODELS_LOCK_YML,
 )
+from envforge.around.outputs.registry import OUTPUTS, PLAIN_NAME
 from envforge.errors import InvalidValue, NoSuchEnvironment, StaleLock
 from envforge.forge import folders
 from envforge.forge.workplace import Workplace
@@ -53,6 +54,7 @@ def export(
     *,
     platforms: Sequence[str] = (),
     sha256: bool = False,
+    given: Mapping[str, str] | None = None,
 ) -> Export:
     """Write an environment for another tool; nothing touches the disk.
 
@@ -61,6 +63,19 @@ def export(
         StaleLock: there is no lock.
         ToolMissing: a bill of materials, without the libraries that write it.
     """
+    from envforge.forge.locks import templated
+
+    output = templated.find(workplace, target)
+    if output is not None:
+        return templated.export(
+            workplace, output, _subject(workplace, env), platforms=platforms, given=given or {}
+        )
+    if given:
+        raise InvalidValue(
+            what="setting of the output",
+            value=min(given),
+            reason=f"is none: `{target}` has no settings",
+        )
     wanted = _target(target)
     subject, losses = export_plan.prepared(_subject(workplace, env))
     if wanted in _BILLS:
@@ -101,7 +116,7 @@ def write(export: Export, output: str | Path) -> tuple[Path, ...]:
                 remedy="choose another folder or name with `-o`",
             )
     for path, item in zip(paths, export.files, strict=True):
-        files.write_text(path, item.text)
+        files.write_text(path, item.text, mode=0o755 if item.executable else None)
     return tuple(paths)
 
 
@@ -112,7 +127,10 @@ def _target(name: str) -> ExportTarget:
             what="export",
             value=name,
             reason="is no format that can be written",
-            remedy=f"one of {', '.join(EXPORT_TARGETS)}",
+            remedy=f"one of {', '.join((*EXPORT_TARGETS, *OUTPUTS))}; or write a template of your"
+            f" own, `templates/exports/{name}.j2`"
+            if PLAIN_NAME.fullmatch(name)
+            else f"one of {', '.join((*EXPORT_TARGETS, *OUTPUTS))}",
         )
     return found
 
@@ -175,6 +193,7 @@ def _own(workplace: Workplace, path: Path) -> ExportSubject:
         virtual={str(name): found for name, found in folder.virtual.items()} if folder else {},
         variables=folders.variables_of(lock),
         models=models_lock_yml.read(models, str(path / MODELS_LOCK_YML)) if models else None,
+        folder=path,
     )
 
 

@@ -130,7 +130,7 @@ def against_work(workplace: Workplace, name: str) -> tuple[str, str]:
             committed = str(_git(workplace).top() / committed)
         return name, f"{committed}{suffix}"
     path = Path(source) if is_there(Path(source)) else workplace.environments.locate(source)
-    committed = f"{_HEAD}:{_in_repository(workplace, path)}"
+    committed = f"{_HEAD}:{in_repository(workplace, path)}"
     if _git(workplace).kind(committed) is None:
         raise InvalidValue(
             what="path",
@@ -147,8 +147,12 @@ def _git(workplace: Workplace) -> Git:
     return Git(workplace.processes, workplace.settings.environment, Path.cwd())
 
 
-def _in_repository(workplace: Workplace, path: Path) -> str:
-    """A path as revisions name it: from the top of the repository."""
+def in_repository(workplace: Workplace, path: Path) -> str:
+    """A path as revisions name it: from the top of the repository.
+
+    Raises:
+        InvalidValue: it is in none, or in another than the folder we stand in.
+    """
     full = path.resolve()
     top = _git(workplace).top(remedy=_BOTH).resolve()
     if not full.is_relative_to(top):
@@ -190,7 +194,7 @@ def _places(workplace: Workplace, git: Git, path: str) -> Iterator[str]:
         yield path.rstrip("/")
     yield here
     if path and "/" not in path:
-        yield _in_repository(workplace, workplace.environments.folder(path))
+        yield in_repository(workplace, workplace.environments.folder(path))
 
 
 def _of_tree(

@@ -1,0 +1,1 @@
+"""What stands around an environment: outputs for others, variables, verdicts, pages. Pure."""

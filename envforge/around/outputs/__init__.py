@@ -1,0 +1,1 @@
+"""Files for other tools: which there are, and what each one holds."""
