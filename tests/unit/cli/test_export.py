@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def test_an_unknown_format_is_refused_by_name(run: Run, forge: Forge) -> None:
     done = run("export", "p", "--to", "docker")
 
     assert done.status == 2
-    assert "'mirror-list'" in done.err
+    assert "mirror-list" in done.err
+    assert "dockerfile" in done.err
     done = run("export", "p", "--to", "conda-lock")
     assert "a conda-lock.yml lies in the folder of ENV already" in done.err
 
@@ -85,3 +87,63 @@ def test_several_files_are_one_document(run: Run, forge: Forge) -> None:
 
     assert [item["name"] for item in document["files"]] == ["pixi.toml", "pixi.lock"]
     assert document["files"][1]["text"].startswith("version: 6\n")
+
+
+def test_an_image_tells_its_layers_and_what_to_do(run: Run, forge: Forge, tmp_path: Path) -> None:
+    make_environment(forge)
+    done = run("export", "p", "--to", "dockerfile", "-o", f"{tmp_path / 'a b'}/")
+
+    assert done.status == 0
+    assert str(tmp_path / "a b" / "Dockerfile") in done.out.splitlines()
+    assert "layer: the environment, 3 packages: about " in done.err
+    assert "expected size, without your code: about " in done.err
+    assert f"next: docker build -t {NAME} '{tmp_path / 'a b'}'" in done.err
+
+
+def test_settings_of_an_output(run: Run, forge: Forge) -> None:
+    make_environment(forge)
+    done = run("export", "p", "--to", "dockerfile", "--set", "uid=77", "--json")
+    document = json.loads(done.out)
+    assert "USER 77:77" in document["files"][0]["text"]
+    assert [item["estimated"] for item in document["layers"]] == [True] * 3
+
+    refused = run("export", "p", "--to", "dockerfile", "--set", "uid")
+    assert (refused.status, refused.out) == (2, "")
+    assert "--set `uid` is not NAME=VALUE" in refused.err
+    refused = run("export", "p", "--to", "dockerfile", "--bake-models", "all")
+    assert "no models-lock.yml" in refused.err
+
+
+def test_settings_are_listed(run: Run, forge: Forge) -> None:
+    done = run("export", "p", "--to", "dockerfile", "--settings")
+    assert "bake-models [none]\n" in done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines() if "sha256" not in line)
+    listed = json.loads(run("export", "p", "--to", "dockerfile", "--settings", "--json").out)
+    assert {item["name"] for item in listed["settings"]} >= {"uid", "base-image"}
+    none = run("export", "p", "--to", "explicit", "--settings")
+    assert (none.out, none.err) == ("", "`explicit` names no settings\n")
+
+
+def test_what_to_do_next_names_where_it_was_written(run: Run, forge: Forge, tmp_path: Path) -> None:
+    make_environment(forge)
+
+    def told(to: str, output: str, *settings: str) -> str:
+        given = [item for setting in settings for item in ("--set", setting)]
+        done = run("export", "p", "--to", to, *given, "-o", f"{tmp_path}/{output}")
+        return done.err.splitlines()[-1].replace(str(tmp_path), "")
+
+    prefix = "prefix=/srv/p"
+    assert told("onboarding", "in.sh", "envs=/srv/envs") == "next: sh /in.sh --dry-run"
+    assert told("slurm", "s", prefix) == f"next: sbatch /s/{NAME}.sbatch python train.py"
+    assert told("lmod", "m/", prefix) == f"next: module use /m && module load {NAME}"
+    assert told("jupyter", "k/", prefix).endswith(f"install --user --name {NAME} /k")
+    spaced = told("systemd", "a b", prefix)
+    assert f"/a b'/{NAME}[@-]* /etc/systemd/system/ && sudo systemctl enable --now " in spaced
+
+
+def test_several_files_on_standard_output_tell_the_mistake_alone(run: Run, forge: Forge) -> None:
+    make_environment(forge)
+    done = run("export", "p", "--to", "dockerfile")
+
+    assert done.status == 2
+    assert done.err.startswith("error: export `dockerfile` is several files")
