@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from envforge.adapters.activation_scripts import activate, run_environment
+from envforge.adapters.activation.activation_scripts import activate, run_environment
 from envforge.formats.activation import Shell
 
 HOSTILE = {

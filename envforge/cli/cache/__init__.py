@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "adopt": ("Space", "Move existing caches into the store."),
     "gc": ("Space", "Remove what nothing uses any more."),
     "verify": ("Space", "Compare every file with its lock and its hash; offline."),
+    "compile": ("Compiled code", "Show, share, pack and collect what torch.compile keeps."),
 }
 """Command name to its section and short help; `cli/cache/<name>.py` holds the command."""
 _MEANT: Final = {

@@ -52,9 +52,9 @@ def command(
     from envforge.cli.rendering import render_usage
 
     if plot:
-        from envforge.adapters.plot import check_suffix
+        from envforge.adapters.plot import refuse_undrawable
 
-        check_suffix(plot)
+        refuse_undrawable(plot)
     usage = forge.cache.scan(caches)
     if plot:
         _draw(render_usage.title(usage), usage, plot)

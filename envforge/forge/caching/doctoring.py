@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from envforge.adapters.store.looking import filesystem
 from envforge.adapters.users import name_of
 from envforge.cache import disk_checks
-from envforge.cache.disk_facts import Place, Surroundings
+from envforge.cache.disk_facts import Surroundings
 from envforge.forge.workplace import Workplace
 from envforge.model.health import Diagnosis
+from envforge.model.place import Place
 
 
 def diagnose(workplace: Workplace, *, speed: bool = True) -> Diagnosis:

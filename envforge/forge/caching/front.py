@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envforge.cache.collect_plan import Collected
     from envforge.cache.dedupe_plan import Proof
     from envforge.cache.usage import Usage
+    from envforge.model.compile_cache import CompileCache, CompileChange, CompileTrial
     from envforge.model.deduping import DedupeResult, UndoResult
     from envforge.model.fetching import Prefilled
     from envforge.model.found import ModelPath, Policy
@@ -147,6 +148,93 @@ class ModelCache:
         from envforge.forge.caching import locking
 
         return locking.diff(self._workplace, env, other)
+
+    # --- compiled code ---------------------------------------------------------------------
+
+    def compiled(self, env: str, *, prefix: Path | None = None) -> CompileCache:
+        """What torch.compile, Triton and the driver keep for an environment, on this machine.
+
+        Raises:
+            BrokenPrefix: it is not installed, or keeps none.
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.show(self._workplace, env, prefix)
+
+    def try_compile(self, env: str, *, prefix: Path | None = None) -> CompileTrial:
+        """Compile a small function in a fresh process of the environment: hit or miss.
+
+        Raises:
+            BrokenPrefix, ToolFailed
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.attempt(self._workplace, env, prefix)
+
+    def share_compiled(self, env: str, *, prefix: Path | None = None) -> CompileChange:
+        """Copy what we compiled into the environment: others link it at their next activation.
+
+        Raises:
+            BrokenPrefix, FileNotUsable: only who may write the environment can.
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.share(self._workplace, env, prefix)
+
+    def pack_compiled(self, env: str, output: Path, *, prefix: Path | None = None) -> CompileChange:
+        """Put it into one tar, for machines of the same kind; equal files give equal bytes.
+
+        Raises:
+            BrokenPrefix, FileNotUsable
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.pack(self._workplace, env, output, prefix)
+
+    def unpack_compiled(
+        self, env: str, source: Path, *, prefix: Path | None = None
+    ) -> CompileChange:
+        """Verify such a tar, and take what is not here yet. It is code, and will be run.
+
+        Raises:
+            BrokenPack: for another environment, lock or machine, or changed by a bit.
+            BrokenPrefix, FileNotUsable
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.unpack(self._workplace, env, source, prefix)
+
+    def collect_compiled(
+        self,
+        env: str,
+        *,
+        limit: int,
+        older_than: float = 3600.0,
+        prefix: Path | None = None,
+        dry_run: bool = False,
+    ) -> CompileChange:
+        """Remove the least recently used until `limit` bytes are left, for all kinds of machine.
+
+        Args:
+            env: name or folder.
+            limit: bytes. The driver limits its own part by CUDA_CACHE_MAXSIZE.
+            older_than: seconds; what was used since then stays.
+            prefix: where it is installed; None: found.
+            dry_run: remove nothing.
+
+        Raises:
+            BrokenPrefix, FileNotUsable
+        """
+        from envforge.forge.activation import compiling
+
+        return compiling.collect(
+            self._workplace,
+            env,
+            limit=limit,
+            older_than=older_than,
+            prefix=prefix,
+            dry_run=dry_run,
+        )
 
     # --- space ------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from envforge.adapters import activation_scripts
+from envforge.adapters.activation import activation_scripts
 from envforge.adapters.proof import identities, load, page_cache, watch
 from envforge.adapters.proof.identities import Identities
 from envforge.adapters.proof.listener import Seen

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from envforge.adapters import activation_scripts
+from envforge.adapters.activation import activation_scripts
 from envforge.adapters.process import become
 from envforge.errors import FileNotUsable, InvalidValue, NoSuchEnvironment, ToolMissing
 from envforge.forge.caching import activating
@@ -20,14 +20,9 @@ _OTHER_NAMES = {"sh": "bash", "dash": "bash", "ksh": "bash", "pwsh": "powershell
 
 def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path | None) -> None:
     """Replace this process by a command in the environment."""
-    folder = _folder(workplace, env, prefix)
+    folder = folder_of(workplace, env, prefix)
     place = usable_prefix(workplace, folder, prefix)
-    variables = activation_scripts.run_environment(
-        place,
-        workplace.settings.environment,
-        workplace.processes,
-        activating.variables(workplace, folder.name, place),
-    )
+    variables = run_variables(workplace, folder, place)
     program = shutil.which(command[0], path=variables.get("PATH", ""))
     if program is None:
         raise ToolMissing(
@@ -38,9 +33,19 @@ def run(workplace: Workplace, env: str, command: Sequence[str], *, prefix: Path 
     become(program, command, variables)
 
 
+def run_variables(workplace: Workplace, folder: Path, prefix: Path) -> dict[str, str]:
+    """All variables of a program that runs in an environment."""
+    return activation_scripts.run_environment(
+        prefix,
+        workplace.settings.environment,
+        workplace.processes,
+        _variables(workplace, folder, prefix),
+    )
+
+
 def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path | None) -> str:
     """Shell code for `eval`."""
-    folder = _folder(workplace, env, prefix)
+    folder = folder_of(workplace, env, prefix)
     place = usable_prefix(workplace, folder, prefix)
     named = shell or Path(workplace.settings.environment.get("SHELL") or "bash").name
     named = _OTHER_NAMES.get(named, named)
@@ -51,11 +56,19 @@ def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path 
             reason="is not one we write code for",
             remedy=f"`--shell` takes {', '.join(SHELLS)}",
         )
-    models = activating.variables(workplace, folder.name, place)
-    return activation_scripts.activate(place, named, models)
+    return activation_scripts.activate(place, named, _variables(workplace, folder, place))
 
 
-def _folder(workplace: Workplace, env: str, prefix: Path | None) -> Path:
+def _variables(workplace: Workplace, folder: Path, prefix: Path) -> dict[str, str]:
+    """What depends on user and machine."""
+    shell = workplace.settings.environment
+    return {
+        **activation_scripts.machine_variables(prefix, shell, workplace.processes),
+        **activating.variables(workplace, folder.name, prefix),
+    }
+
+
+def folder_of(workplace: Workplace, env: str, prefix: Path | None) -> Path:
     """The environment's folder, which tells its models; with a prefix, it need not be there."""
     try:
         return workplace.environments.locate(env)

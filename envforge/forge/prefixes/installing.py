@@ -10,6 +10,7 @@ from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML
 from envforge.adapters.prefix_reader import read_state
 from envforge.errors import InvalidValue, StaleLock
 from envforge.forge import folders
+from envforge.forge.activation import writing as activation
 from envforge.forge.prefixes import locating
 from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats.conda import conda_spec, environment_yml
@@ -110,14 +111,18 @@ def install(workplace: Workplace, folder: Path, lock: Lock, prefix: Path | None)
             workplace.reporter.note(f"  {line}")
         return True
 
-    return installs.install(request, workplace.tools_for(lock.channels), confirm=say)
+    done = installs.install(request, workplace.tools_for(lock.channels), confirm=say)
+    activation.refresh(workplace, folder, request.prefix)
+    return done
 
 
 def install_aside(workplace: Workplace, folder: Path, lock: Lock, prefix: Path) -> InstallResult:
     """The same for a prefix that conda's list of environments does not name; whole at its end."""
     request = replace(_request(workplace, folder, lock, prefix), wait_for_bytecode=True)
     tools = replace(workplace.tools_for(lock.channels), registry=_NoRegistry())
-    return installs.install(request, tools)
+    done = installs.install(request, tools)
+    activation.refresh(workplace, folder, prefix)
+    return done
 
 
 class _NoRegistry:

@@ -63,7 +63,7 @@ def test_variables_of_the_lock_are_set_on_activation(place: FakeWorkplace, folde
 
     assert folders.variables_of(lock) == {"A": "b"}
     state = json.loads((prefix / "conda-meta" / "state").read_text())
-    assert state["env_vars"] == {"A": "b"}
+    assert state["env_vars"] == {"A": "b", "PYTHONNOUSERSITE": "1"}
 
 
 def test_condas_history_keeps_what_was_asked_for(

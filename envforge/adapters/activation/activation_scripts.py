@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from envforge.adapters.process import RealProcesses
 from envforge.adapters.templates_folder import templates_folder
+from envforge.errors import ToolFailed
 from envforge.formats.activation import (
     QUOTES,
     SCRIPT_SUFFIX,
@@ -26,6 +27,10 @@ _TEMPLATES: Final[Mapping[Shell, str]] = {
     "powershell": "powershell.ps1.j2",
 }
 _SOURCE_ALL: Final = 'for script; do . "$script" >&2; done; exec "$ENVFORGE_ENV" -0'
+MACHINE_SCRIPT: Final = "etc/envforge/activation.sh"
+"""In a prefix: says what depends on user and machine (`activation_files.py` writes it)."""
+OUR_SCRIPT: Final = "envforge"
+"""Name of ours among the packages' scripts; there for conda, which asks nobody else."""
 _THE_SHELLS_OWN: Final = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "ENVFORGE_ENV"})
 _SCRIPT_SECONDS: Final = 60.0
 
@@ -51,7 +56,7 @@ def activate(prefix: Path, shell: Shell, more: Mapping[str, str] | None = None) 
     """
     activation = read_activation(prefix, shell, more)
     variables = {_Quoted(name): value for name, value in activation.all_variables.items()}
-    code: str = _template(shell).render(
+    code: str = _template(_TEMPLATES[shell], shell).render(
         variables=variables,
         folder=activation.folder,
         prompt=f"({activation.label}) ",
@@ -149,10 +154,56 @@ def _as_text(value: str | None) -> str | None:
 
 def _scripts(prefix: Path, folder: str, suffix: str) -> tuple[str, ...]:
     found = (prefix / "etc" / "conda" / folder).glob(f"*{suffix}")
-    return tuple(sorted(str(path) for path in found if path.is_file()))
+    return tuple(sorted(str(path) for path in found if path.is_file() and path.stem != OUR_SCRIPT))
 
 
-def _template(shell: Shell) -> Any:
+def machine_variables(
+    prefix: Path, base: Mapping[str, str], processes: Processes | None = None
+) -> dict[str, str]:
+    """What depends on the user and the machine, as the script in the prefix tells it.
+
+    conda's activation asks the same script, so all agree. Empty: the prefix has none, or it fails,
+    as it may in a shell; what it would have set is a comfort.
+    """
+    found = _asked(prefix, "nul", base, processes)
+    return dict(item.partition("=")[::2] for item in found if "=" in item)
+
+
+def compiled_place(
+    prefix: Path, base: Mapping[str, str], processes: Processes | None = None
+) -> tuple[str, str]:
+    """The folder of compiled code for this user, and what the machine is called; empty: none."""
+    found = _asked(prefix, "place", base, processes)
+    return (found[0], found[1]) if len(found) > 1 else ("", "")
+
+
+def _asked(
+    prefix: Path, mode: str, base: Mapping[str, str], processes: Processes | None
+) -> list[str]:
+    script = prefix / MACHINE_SCRIPT
+    if not script.is_file():
+        return []
+    try:
+        done = (processes or RealProcesses()).run(
+            ["/bin/sh", str(script), mode], env=base, timeout=_SCRIPT_SECONDS
+        )
+    except ToolFailed:
+        return []
+    return done.stdout.split("\0")[:-1]
+
+
+def render(template: str, fields: Mapping[str, str], shell: Shell = "bash") -> str:
+    """One of the templates that have nothing but text to fill in."""
+    code: str = _template(template, shell).render(**fields)
+    return code
+
+
+def bare(text: str) -> str:
+    """Text of ours that needs no quotes."""
+    return _Quoted(text)
+
+
+def _template(file: str, shell: Shell) -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     quote = QUOTES[shell]
@@ -166,7 +217,7 @@ def _template(shell: Shell) -> Any:
         autoescape=False,  # noqa: S701 - shell code: `_only_quoted` sees to the quoting
     )
     environment.filters["quote"] = lambda text: _Quoted(quote(text))
-    return environment.get_template(_TEMPLATES[shell])
+    return environment.get_template(file)
 
 
 def _only_quoted(value: object) -> object:

@@ -1,0 +1,1 @@
+"""Which variables an environment sets and why, and what may go from its compile caches."""

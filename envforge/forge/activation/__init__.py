@@ -1,0 +1,1 @@
+"""What activation sets: written into prefixes, explained, and the caches that it names."""
