@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from envforge.adapters.files import unusable
 from envforge.errors import InvalidValue, ToolMissing
-from envforge.matrix.grid import Grid, GridCell, GridState, column_name
+from envforge.matrix.grid import MEANINGS, Grid, GridCell, GridState, column_name
 
 SUFFIXES: Final = (".svg", ".png")
 
@@ -24,32 +25,26 @@ class _Look:
     colour: str
     hatch: str
     edge: str
-    meaning: str
 
 
 # Okabe and Ito's colours, lightened so that black letters stand on them.
 _LOOKS: Final[dict[GridState, _Look]] = {
-    "exists": _Look(colour="#9ecae9", hatch="", edge="#4c87b0", meaning="published"),
-    "native": _Look(colour="#7fcfb2", hatch="", edge="#00664b", meaning="runs"),
-    "minor-version": _Look(
-        colour="#f3d88f", hatch="//", edge="#c79a1c", meaning="runs by minor-version compatibility"
-    ),
-    "unknown": _Look(
-        colour="#c9d9f2", hatch="..", edge="#6f8fc4", meaning="driver is fine, kernels not recorded"
-    ),
-    "blocked": _Look(
-        colour="#f2b6a0", hatch="xx", edge="#d98a6c", meaning="published, does not run here"
-    ),
-    "absent": _Look(colour="#f4f4f4", hatch="", edge="#f4f4f4", meaning="does not exist"),
+    "exists": _Look(colour="#9ecae9", hatch="", edge="#4c87b0"),
+    "native": _Look(colour="#7fcfb2", hatch="", edge="#00664b"),
+    "minor-version": _Look(colour="#f3d88f", hatch="//", edge="#c79a1c"),
+    "unknown": _Look(colour="#c9d9f2", hatch="..", edge="#6f8fc4"),
+    "blocked": _Look(colour="#f2b6a0", hatch="xx", edge="#d98a6c"),
+    "absent": _Look(colour="#f4f4f4", hatch="", edge="#f4f4f4"),
 }
 _LETTERS: Final = {"pytorch": "p", "conda-forge": "c", "wheels": "w"}
 
 
-def check_suffix(path: Path) -> None:
-    """Refuse what is neither SVG nor PNG, before any work is done.
+def refuse_undrawable(path: Path) -> None:
+    """See that it will be possible to draw, before any work is done.
 
     Raises:
-        InvalidValue: another suffix.
+        InvalidValue: the suffix is neither `.svg` nor `.png`.
+        ToolMissing: matplotlib is not installed.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InvalidValue(
@@ -58,6 +53,16 @@ def check_suffix(path: Path) -> None:
             reason="has a suffix that is neither .svg nor .png",
             remedy="for example `--plot matrix.svg`",
         )
+    if find_spec("matplotlib") is None:
+        raise _missing()
+
+
+def _missing() -> ToolMissing:
+    return ToolMissing(
+        tool="matplotlib",
+        needed_for="`--plot`",
+        remedy="`pip install 'envforge[plot]'`, or `pip install matplotlib`",
+    )
 
 
 def write_heatmap(grid: Grid, path: Path, title: str) -> None:
@@ -77,7 +82,7 @@ def write_figure(path: Path, size: tuple[float, float], draw: Callable[[Any], No
     Raises:
         InvalidValue, ToolMissing, FileNotUsable: see `write_heatmap`.
     """
-    check_suffix(path)
+    refuse_undrawable(path)
     picture = _render(path.suffix.lower().removeprefix("."), size, draw)
     try:
         path.write_bytes(picture)
@@ -90,11 +95,7 @@ def _render(kind: str, size: tuple[float, float], draw: Callable[[Any], None]) -
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ToolMissing(
-            tool="matplotlib",
-            needed_for="`--plot`",
-            remedy="`pip install 'envforge[plot]'`, or `pip install matplotlib`",
-        ) from error
+        raise _missing() from error
     out = io.BytesIO()
     # A fixed salt and no date: identifiers and metadata would differ in every run.
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
@@ -159,8 +160,8 @@ def _draw_legend(figure: Any, grid: Grid) -> None:
     from matplotlib.patches import Patch
 
     handles = [
-        Patch(facecolor=look.colour, edgecolor=look.edge, hatch=look.hatch, label=look.meaning)
-        for look in _looks_of(grid)
+        Patch(facecolor=look.colour, edgecolor=look.edge, hatch=look.hatch, label=MEANINGS[state])
+        for state, look in _looks_of(grid)
     ]
     figure.legend(
         handles=handles,
@@ -173,6 +174,6 @@ def _draw_legend(figure: Any, grid: Grid) -> None:
     )
 
 
-def _looks_of(grid: Grid) -> Iterator[_Look]:
+def _looks_of(grid: Grid) -> Iterator[tuple[GridState, _Look]]:
     states = {cell.state for cell in grid.cells.values()}
-    return (look for state, look in _LOOKS.items() if state in states)
+    return ((state, look) for state, look in _LOOKS.items() if state in states)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from envforge.adapters.plot import write_figure
 from envforge.cache.treemap import Box, Share, squarify
 from envforge.cache.usage import Part
+from envforge.model.wording import size
 
 _LOOKS: Final[dict[Part, tuple[str, str, str]]] = {
     "shared": ("#7fcfb2", "", "shared by several"),
@@ -87,7 +88,7 @@ def _draw_group(axes: Any, who: str, shares: Sequence[Share], box: Box) -> None:
     edge: dict[str, Any] = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.2}
     axes.add_patch(Rectangle((box.x, box.y), box.width, box.height, **edge))
     if has_head:
-        text = f"{who}: {_size(_bytes(shares))}"
+        text = f"{who}: {size(_bytes(shares))}"
         _write(axes, text, box.x + 0.05, box.y + head / 2, box.width, ha="left", weight="bold")
 
 
@@ -105,7 +106,7 @@ def _draw_share(axes: Any, share: Share, box: Box) -> None:
     x, y = box.x + box.width / 2, box.y + box.height / 2
     if box.height > 0.4:
         _write(axes, share.repo, x, y - 0.08, box.width, ground=colour)
-        _write(axes, _size(share.bytes), x, y + 0.1, box.width, ground=colour)
+        _write(axes, size(share.bytes), x, y + 0.1, box.width, ground=colour)
     elif box.height > 0.15:
         _write(axes, share.repo, x, y, box.width, ground=colour)
 
@@ -140,13 +141,6 @@ def _write(
 def _plain(text: str) -> str:
     """Names are anybody's: what no font shows, or no file can hold, becomes `?`."""
     return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _size(number: int) -> str:
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} B"
 
 
 def _draw_legend(figure: Any, shares: Sequence[Share]) -> None:
