@@ -7,11 +7,12 @@ claim. `CHECKS` is the table. A check that could not look raises `NotSeen`: that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from shlex import quote
 from typing import Final, TypeVar
 
 from envforge.cache import hub_variables
 from envforge.cache.disk_facts import Folder, Surroundings
-from envforge.model.finding import Finding, Outcome
+from envforge.model.finding import Finding, NotSeen, Outcome, judged
 
 T = TypeVar("T")
 Check = Callable[[Surroundings], Iterator[Finding]]
@@ -30,24 +31,9 @@ _SKEW: Final = 60.0
 """Seconds; leases of other hosts live 900 after their last sign of life."""
 
 
-class NotSeen(Exception):
-    """What the check is about could not be looked at; the text says why."""
-
-
 def diagnose(seen: Surroundings) -> tuple[Outcome, ...]:
     """Every check's outcome, in the order of the table."""
-    return tuple(_outcome(name, check, seen) for name, check in CHECKS.items())
-
-
-def _outcome(name: str, check: Check, seen: Surroundings) -> Outcome:
-    claim = (check.__doc__ or "").splitlines()[0].rstrip(".")
-    try:
-        findings = tuple(check(seen))
-    except NotSeen as reason:
-        return Outcome(check=name, claim=claim, verdict="unproven", detail=str(reason))
-    return Outcome(
-        check=name, claim=claim, verdict="failed" if findings else "passed", findings=findings
-    )
+    return judged(CHECKS, seen)
 
 
 # --- who may write --------------------------------------------------------------------------
@@ -335,7 +321,7 @@ def _space(seen: Surroundings) -> Iterator[Finding]:
             message=f"{free / 1e9:.1f} GB are left on `{seen.store.mount or seen.store.nearest}`",
             seen=f"{free / 1e9:.1f} of {seen.store.all_bytes / 1e9:.0f} GB free",
             expected=f"at least {_FEW_BYTES / 1e9:.0f} GB, or a tenth",
-            remedy="envforge cache gc --older-than 30d --dry-run",
+            remedy=_more_room(seen, f"du -xh -d 1 {quote(seen.store.nearest)} | sort -h | tail"),
             severity="warning",
         )
     if inodes is not None and inodes < min(_FEW_INODES, (seen.store.all_inodes or 0) * 0.1):
@@ -343,9 +329,16 @@ def _space(seen: Surroundings) -> Iterator[Finding]:
             message=f"{inodes} inodes are left on `{seen.store.mount or seen.store.nearest}`",
             seen=f"{inodes} of {seen.store.all_inodes} free",
             expected=f"at least {_FEW_INODES}, or a tenth",
-            remedy="envforge cache gc --older-than 30d --dry-run",
+            remedy=_more_room(
+                seen, f"du -x --inodes -d 1 {quote(seen.store.nearest)} | sort -n | tail"
+            ),
             severity="warning",
         )
+
+
+def _more_room(seen: Surroundings, look: str) -> str:
+    """Where there is no store yet, nothing of it can be removed."""
+    return "envforge cache gc --older-than 30d --dry-run" if seen.is_store else look
 
 
 def _read_rate(seen: Surroundings) -> Iterator[Finding]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from envforge.adapters.environments import CONDA_LOCK_YML, ENVIRONMENT_YML, VIRTUAL_PACKAGES_YML
 from envforge.errors import FileNotUsable, InvalidFile
-from envforge.forge.workplace import Workplace
+from envforge.forge.workplace import Workplace, this_platform
 from envforge.formats.conda import environment_yml, virtual_packages_yml
 from envforge.formats.conda.environment_yml import EnvironmentDocument
 from envforge.formats.conda_lock import conda_lock_yml
+from envforge.install.plan import lock_digest
 from envforge.model.lock import Lock
 from envforge.model.machine import Platform
 from envforge.model.spec import VirtualPackage
@@ -104,6 +105,11 @@ def read_lock(workplace: Workplace, path: Path) -> Lock | None:
             remedy=f"take the file from version control, or `envforge lock {path.name}`",
         )
     return lock
+
+
+def digest(lock: Lock) -> str:
+    """Of all that an install on this machine's platform takes from a lock."""
+    return lock_digest(lock.for_platform(this_platform()), variables_of(lock))
 
 
 def variables_of(lock: Lock) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from envforge.cache.disk_facts import Folder, HubCache, Place, Surroundings, Trials
+from envforge.cache.disk_facts import Folder, HubCache, Surroundings, Trials
+from envforge.model.place import Place
 
 STORE = "/srv/models"
 OWNER, GROUP = 900, 901

@@ -13,7 +13,8 @@ import click
 
 from envforge.cli.failure import to_paste
 from envforge.cli.rendering import render
-from envforge.cli.rendering.plain_text import echo, one_line
+from envforge.cli.rendering.plain_text import echo
+from envforge.formats.text.printable import one_line
 from envforge.model.finding import Finding
 from envforge.model.health import Diagnosis, Flaw, StoreHealth, StoreMade
 from envforge.model.wording import counted
@@ -182,7 +183,11 @@ def finding_lines(finding: Finding) -> Iterator[str]:
     """One finding: what, what was seen, and what mends it."""
     colour = "red" if finding.severity == "error" else "yellow"
     head, *rest = textwrap.wrap(
-        f"{finding.severity}: {one_line(finding.message)}", _WIDTH, subsequent_indent="  "
+        f"{finding.severity}: {one_line(finding.message)}",
+        _WIDTH,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
     yield head.replace(finding.severity, click.style(finding.severity, fg=colour), 1)
     yield from rest

@@ -1,0 +1,1 @@
+"""Questions about the whole machine and everybody on it."""
