@@ -1,0 +1,1 @@
+"""What the page of `envforge report` shows, row by row."""
