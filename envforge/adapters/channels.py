@@ -8,6 +8,7 @@ names of conda's own settings and how they combine: conda documentation, "Channe
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from envforge.adapters.files import is_folder
 from envforge.errors import InvalidValue, Unreachable
 from envforge.model.machine import PLATFORMS
 from envforge.model.settings import CondaSettings, Settings
@@ -190,12 +192,11 @@ def _below(root: str, name: str) -> str:
     base = folder_of(root)
     assert base is not None  # noqa: S101 - the line above left only folders
     folder = base / name
-    if name == "pkgs/main" and not folder.is_dir():
+    if name == "pkgs/main" and not is_folder(folder):
         folder = base / "defaults"
-    if not folder.is_dir():
-        there = (
-            sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
-        )
+    if not is_folder(folder):
+        readable = is_folder(base) and os.access(base, os.R_OK | os.X_OK)
+        there = sorted(path.name for path in base.iterdir() if is_folder(path)) if readable else []
         listed = f"; it holds {', '.join(there[:8])}" if there else ""
         raise Unreachable(
             url=str(folder),
@@ -206,10 +207,10 @@ def _below(root: str, name: str) -> str:
 
 
 def _check_folder(folder: Path, named: str) -> None:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise Unreachable(
             url=named,
-            reason="there is no such folder",
+            reason="there is no such folder, or none that you may enter",
             remedy="give the folder that holds `linux-64` and `noarch`",
         )
 

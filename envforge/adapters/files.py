@@ -39,6 +39,35 @@ def write_text(path: Path, text: str, *, mode: int | None = None) -> None:
         raise unusable(path, error) from error
 
 
+def make_folder(path: Path, mode: int) -> None:
+    """Make it, and what is missing above it, with this mode whatever our umask.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if not path.is_dir():
+        make_folder(path.parent, mode)
+        path.mkdir(mode=mode, exist_ok=True)
+        path.chmod(mode)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """See that a file could be written, before an hour of work that it is to hold.
+
+    Raises:
+        FileNotUsable: its folder cannot be made or written, or it is a folder.
+    """
+    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch(exist_ok=False)
+        aside.unlink()
+    except OSError as error:
+        raise unusable(path, error) from error
+    if is_folder(path):
+        raise unusable(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+
+
 def flush_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk.
 

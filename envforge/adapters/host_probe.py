@@ -7,6 +7,7 @@ site nor an environment it stands in answers for it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,8 +132,9 @@ def _unfit_layout(facts: Mapping[str, object]) -> str | None:
     with Path(str(facts["executable"])).open("rb") as stream:
         if not is_elf(stream.read(16)):
             return "is a wrapper script around another interpreter"
-    if facts["shared"] and not _library(facts).is_file():  # type: ignore[union-attr]
-        return f"has no `{facts['library']}` in `{facts['libdir']}`"
+    library = _library(facts)
+    if library is not None and not os.access(library, os.R_OK):
+        return f"has no `{facts['library']}` that you can read in `{facts['libdir']}`"
     return None
 
 

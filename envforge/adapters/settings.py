@@ -27,6 +27,7 @@ KEYS: Final[Mapping[str, str]] = {
     "store": "folder of model files, shared by all environments",
     "views": "folder of the environments' views of the store; on the store's own filesystem",
     "cache": "envforge's own cache: channel metadata, host Python packages",
+    "templates": "folder of your own templates; `exports/NAME.j2` in it is taken before ours",
     "host-root": "where the machine's own files are seen, `/host` in some containers",
     "mirror": "folder or address under which channels are found by their name",
     "wheel-index": "`auto`, `pytorch`, `site` or an address",
@@ -36,7 +37,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 """Every setting: as `[tool.envforge]` key, and as `ENVFORGE_KEY` in the environment."""
 _FOLDERS: Final = frozenset(
-    {"envs", "prefixes", "package-cache", "cache", "host-root", "store", "views"}
+    {"envs", "prefixes", "package-cache", "cache", "host-root", "store", "views", "templates"}
 )
 _FOREVER: Final = 1e6
 """Seconds; what engines are handed must be finite."""
@@ -63,9 +64,11 @@ def load_settings(
     conda = read_conda_settings(environ, home)
     cache = _path(values.get("cache"), cwd) or _cache_home(environ, home) / "envforge"
     store = _path(values.get("store"), cwd) or _data_home(environ, home) / "envforge" / "store"
+    envs = _path(values.get("envs"), cwd) or cwd / "envs"
     return Settings(
         home=home,
-        envs_folder=_path(values.get("envs"), cwd) or cwd / "envs",
+        envs_folder=envs,
+        templates=_path(values.get("templates"), cwd) or envs.parent / "templates",
         prefixes=_path(values.get("prefixes"), cwd) or _prefixes(conda, home),
         package_cache=_path(values.get("package-cache"), cwd) or _package_cache(conda, cache),
         cache=cache,

@@ -35,7 +35,6 @@ from envforge.formats.python.pylock import (
     PylockPackage,
     PylockWheel,
     read_pylock,
-    toml_string,
     write_pylock,
 )
 from envforge.formats.python.wheel_name import (
@@ -44,6 +43,7 @@ from envforge.formats.python.wheel_name import (
     parse_wheel_name,
     target_tags,
 )
+from envforge.formats.text.quoting import toml
 from envforge.model.lock import LockedPackage
 from envforge.model.machine import Platform
 from envforge.model.solving import WheelProblem
@@ -255,17 +255,17 @@ def _project(problem: WheelProblem) -> str:
     """The pyproject.toml that says what comes from where."""
     wanted = (*problem.torch_requirements, *problem.requirements)
     lines = ["[project]", f'name = "{_PROJECT}"', 'version = "0"']
-    lines += ["dependencies = ["] + [f"  {toml_string(item)}," for item in wanted] + ["]"]
+    lines += ["dependencies = ["] + [f"  {toml(item)}," for item in wanted] + ["]"]
     if problem.provided:  # a requirement that never holds takes the place of every real one
         never = [f"{name} ; python_version < '0'" for name in problem.provided]
         lines += ["[tool.uv]", "override-dependencies = ["]
-        lines += [f"  {toml_string(item)}," for item in never] + ["]"]
+        lines += [f"  {toml(item)}," for item in never] + ["]"]
     if problem.torch_index:
         sourced = [item for item in problem.torch_requirements if not Requirement(item).url]
         lines += ["[tool.uv.sources]"]
         lines += [f'{_name(item)} = {{ index = "torch" }}' for item in sourced]
         lines += ["[[tool.uv.index]]", 'name = "torch"', "explicit = true"]
-        lines += [f"url = {toml_string(problem.torch_index)}"]
+        lines += [f"url = {toml(problem.torch_index)}"]
     return "\n".join(lines) + "\n"
 
 

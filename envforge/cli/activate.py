@@ -28,6 +28,7 @@ def command(forge: Forge, *, env: str, shell: str | None, prefix: Path | None) -
     \b
     bash, zsh:   eval "$(envforge activate ENV)"
     fish:        envforge activate ENV --shell fish | source
-    PowerShell:  envforge activate ENV --shell powershell | Out-String | Invoke-Expression
+    PowerShell:  envforge activate ENV --shell powershell | Out-String |
+                   Invoke-Expression
     """  # noqa: D301 - click reads the backspace
     click.echo(forge.activate(env, shell=shell, prefix=prefix), nl=False)

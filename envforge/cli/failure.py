@@ -31,7 +31,7 @@ def show_error(error: EnvforgeError | click.UsageError) -> None:
     if wants_json():
         click.echo(json.dumps(error_document(error), indent=2, default=str))
         return
-    from envforge.cli.rendering.plain_text import clean
+    from envforge.formats.text.printable import clean
 
     label = click.style("error:", fg="red", bold=True)
     click.echo(f"{label} {clean(_message(error))}", err=True)

@@ -81,9 +81,9 @@ def command(
 
 
 def _check_plot(path: Path) -> None:
-    from envforge.adapters.plot import check_suffix
+    from envforge.adapters.plot import refuse_undrawable
 
-    check_suffix(path)
+    refuse_undrawable(path)
 
 
 def _draw(grid: Grid, path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any, TextIO
 import click
 
 from envforge.cli.failure import to_paste
-from envforge.cli.rendering.plain_text import clean
 from envforge.cli.rendering.shown import size
+from envforge.formats.text.printable import clean
 from envforge.formats.text.secret_shapes import hide
 
 

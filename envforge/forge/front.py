@@ -12,14 +12,19 @@ from envforge.model.settings import Settings
 from envforge.model.spec import AUTO
 
 if TYPE_CHECKING:
+    from envforge.around.page.overview import Overview
     from envforge.forge.caching.front import ModelCache
+    from envforge.model.activation import EnvironmentVariables
     from envforge.model.adoption import AdoptResult
+    from envforge.model.bench import BenchResult
     from envforge.model.checked import LockReport
+    from envforge.model.checkup import Checkup
     from envforge.model.cuda import CudaVersion
     from envforge.model.difference import Comparison
     from envforge.model.drivers import GitInstalled, LockMerge
     from envforge.model.export import Export
     from envforge.model.finding import Level, Report
+    from envforge.model.gpu_memory import GpuReport
     from envforge.model.pack import Packed, Unpacked
     from envforge.model.prefix import InstallResult
     from envforge.model.published import PublishedVersion, PublishResult
@@ -349,6 +354,135 @@ class Forge:
 
         return check_plugins.tested_checks()
 
+    # --- the machine, and how quick an environment is on it ----------------------------------
+
+    def gpu(self, *, seconds: float = 2.0) -> GpuReport:
+        """Who holds memory of each GPU, who of them uses it, and what could be given back.
+
+        Args:
+            seconds: how long to watch, at most 600.
+
+        Raises:
+            InvalidValue: `seconds` is out of range.
+        """
+        from envforge.forge.server import watching
+
+        return watching.look(self._workplace, seconds=seconds)
+
+    def run_watched(self, command: Sequence[str]) -> None:
+        """Replace this process by a program that tells `gpu` what its allocator holds.
+
+        Raises:
+            ToolMissing: there is no such program.
+        """
+        from envforge.forge.server import watching
+
+        watching.run(self._workplace, command)
+
+    def doctor(self, *, network: bool = True, speed: bool = True, seconds: float = 1.0) -> Checkup:
+        """What about this machine is in the way of everybody who works on it.
+
+        Args:
+            network: ask channels, wheel indexes and the hub.
+            speed: measure how quick the store's disk is read: up to three seconds.
+            seconds: how long the GPUs are watched.
+
+        Raises:
+            InvalidValue: `seconds` is out of range.
+        """
+        from envforge.forge.server import doctoring
+
+        return doctoring.examine(self._workplace, network=network, speed=speed, seconds=seconds)
+
+    def bench(
+        self,
+        env: str | None = None,
+        *,
+        prefix: Path | None = None,
+        python: str | None = None,
+        against: str | None = None,
+        against_python: str | None = None,
+        cases: Sequence[str] = (),
+        modes: Sequence[str] = (),
+        device: str = "auto",
+        size: Literal["full", "tiny"] = "full",
+        batch: int = 1,
+        threads: int = 0,
+        threshold: float = 0.1,
+        rounds: int = 20,
+        time_limit: float = 900.0,
+        timeout: float = 600.0,
+        load_from: Path | None = None,
+        baseline: Path | None = None,
+        save: Path | None = None,
+    ) -> BenchResult:
+        """Time small models in an environment, alone or in turns with another.
+
+        Args:
+            env: name or folder; or `prefix` or `python`, as for `verify`.
+            prefix: where `env` is installed, None: found; alone, any environment.
+            python: an interpreter with torch.
+            against: another environment, measured in turns with the first.
+            against_python: another interpreter instead.
+            cases: of `model.bench.CASES`; empty: all.
+            modes: `eager`, `compiled`; empty: both.
+            device: `cpu`, `cuda:0`, or `auto`: a GPU where torch sees one.
+            size: `tiny` shows that it runs, and says little of speed.
+            batch: images or texts a call.
+            threads: of torch; 0: as torch decides.
+            threshold: the smallest difference that matters, as a share.
+            rounds: processes of each side at most; fewer where intervals are narrow sooner.
+            time_limit: seconds after which no round is begun.
+            timeout: seconds for one answer: an import, a compilation, some calls.
+            load_from: folder on the disk that a cold start loads weights from; None: the cache.
+            baseline: a result that was saved, to compare with.
+            save: where to write this one.
+
+        Raises:
+            InvalidValue, InvalidFile: what was asked for makes no sense, or the baseline is none
+                of such a machine.
+            BrokenPrefix: there is no interpreter.
+            FileNotUsable: `save` cannot be written, which is seen before anything is measured.
+            ToolFailed, ToolMissing: it cannot import torch, or does not start.
+        """
+        from envforge.adapters.files import refuse_unwritable
+        from envforge.forge.benching import bench
+        from envforge.forge.benching.measuring import Effort
+        from envforge.model.bench import BenchOptions
+
+        if save is not None:
+            refuse_unwritable(save)
+        options = BenchOptions(size=size, batch=batch, threads=threads, device=device)
+        wanted = bench.Wanted(
+            env=env,
+            prefix=prefix,
+            python=python,
+            against=against,
+            against_python=against_python,
+            cases=cases,
+            modes=modes,
+            options=options,
+            effort=Effort(
+                least=min(Effort().least, rounds),
+                most=rounds,
+                seconds=time_limit,
+                timeout=timeout,
+                threshold=threshold,
+            ),
+            baseline=baseline,
+            load_from=load_from,
+        )
+        result = bench.bench(self._workplace, wanted)
+        if save is not None:
+            bench.write_result(result, save)
+        return result
+
+    def last_bench(self, name: str) -> BenchResult | None:
+        """What the last `bench` of an environment measured; None: nothing that can be read."""
+        from envforge.forge.benching import bench
+
+        return bench.last_result(self._workplace, name)
+
     # --- one environment for everybody ------------------------------------------------------
 
     def publish(
@@ -630,6 +764,47 @@ class Forge:
 
         return entering.activate(self._workplace, env, shell=shell, prefix=prefix)
 
+    def env(
+        self,
+        env: str,
+        *,
+        prefix: Path | None = None,
+        allocator: str | None = None,
+        deterministic: bool | None = None,
+        threads: str | None = None,
+        dry_run: bool = False,
+    ) -> EnvironmentVariables:
+        """Each variable that activation sets: value, reason and source.
+
+        What is chosen is written into the prefix, for conda's activation as for ours, and stays
+        through later installs.
+
+        Args:
+            env: name or folder.
+            prefix: where it is installed; None: found.
+            allocator: how torch keeps the memory of GPUs: `default`, `expandable` or
+                `shared-server`; None: as it was.
+            deterministic: the same numbers in every run; None: as it was.
+            threads: `auto` (no more than the control group grants), `off` or a number; None: as
+                it was.
+            dry_run: write nothing; `changed` tells what would be.
+
+        Raises:
+            BrokenPrefix: it is not installed, or may not be changed.
+            InvalidValue: no such choice, or not with this torch.
+        """
+        from envforge.forge.activation import explaining
+
+        return explaining.env(
+            self._workplace,
+            env,
+            prefix=prefix,
+            allocator=allocator,
+            deterministic=deterministic,
+            threads=threads,
+            dry_run=dry_run,
+        )
+
     def plan_removal(
         self, env: str, *, prefix: Path | None = None, folder: bool = False
     ) -> tuple[Path, ...]:
@@ -749,15 +924,18 @@ class Forge:
         *,
         platforms: Sequence[str] = (),
         sha256: bool = False,
+        given: Mapping[str, str] | None = None,
     ) -> Export:
         """Write an environment in another tool's format; `write_export` puts it on disk.
 
         Args:
             env: name or folder of an environment, or what `diff` takes: another tool's lock, a
                 conda prefix, `installed:ENV`, `REV:PATH` of git.
-            to: one of `model.export.EXPORT_TARGETS`.
+            to: one of `model.export.EXPORT_TARGETS` and `around.outputs.OUTPUTS`, or the name of
+                an own template in `settings.templates`.
             platforms: only these; empty: all that are locked.
             sha256: in `explicit`, sha256 instead of md5.
+            given: of what templates write, values for its fields, by name.
 
         Raises:
             InvalidValue: no such format or platform, or nothing in `env` that it could hold.
@@ -772,6 +950,7 @@ class Forge:
             to,
             platforms=platforms,
             sha256=sha256,
+            given=given,
         )
 
     def write_export(self, export: Export, output: str | Path) -> tuple[Path, ...]:
@@ -784,6 +963,44 @@ class Forge:
         from envforge.forge.locks import exporting
 
         return exporting.write(export, output)
+
+    def report(
+        self,
+        *,
+        since: str | None = None,
+        verified: Sequence[Path] = (),
+        benchmarks: Sequence[Path] = (),
+    ) -> Overview:
+        """All environments, what this machine runs, what moved, and who uses the disk.
+
+        Only looked at: nothing is verified or measured for it. The last verifications and
+        benchmarks of this user are remembered.
+
+        Args:
+            since: a revision of git to compare the locks with; None: what was committed last.
+            verified: answers of `envforge verify --json`, instead of what is remembered.
+            benchmarks: what `envforge bench --save` wrote, instead of what is remembered.
+
+        Raises:
+            InvalidValue: `since` is no revision.
+            InvalidFile, FileNotUsable: one of the files cannot be read.
+        """
+        from envforge.forge import reporting
+
+        return reporting.overview(
+            self.cache, self._workplace, since=since, verified=verified, benchmarks=benchmarks
+        )
+
+    def write_report(self, overview: Overview, folder: Path, *, force: bool = False) -> Path:
+        """Write the page, one HTML file that needs nothing else; its path.
+
+        Raises:
+            InvalidValue: another page lies there; `force` replaces it.
+            FileNotUsable: it cannot be written.
+        """
+        from envforge.adapters import web_page
+
+        return web_page.write(overview, folder, force=force)
 
     def git_install(self, folder: Path | None = None, *, remove: bool = False) -> GitInstalled:
         """Make a git repository show and merge locks by their packages, or stop it.

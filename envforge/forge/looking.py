@@ -9,8 +9,7 @@ from envforge.adapters.prefix_reader import read_record, read_state
 from envforge.errors import EnvforgeError, InvalidFile
 from envforge.forge import folders
 from envforge.forge.prefixes import locating
-from envforge.forge.workplace import Workplace, this_platform
-from envforge.install.plan import lock_digest
+from envforge.forge.workplace import Workplace
 from envforge.model.lock import Lock
 from envforge.model.prefix import PrefixState
 from envforge.model.results import EnvironmentInfo
@@ -64,5 +63,4 @@ def _is_up_to_date(lock: Lock | None, prefix: Path) -> bool:
     record = read_record(prefix)
     if lock is None or record is None:
         return False
-    digest = lock_digest(lock.for_platform(this_platform()), folders.variables_of(lock))
-    return record.complete and record.digest == digest
+    return record.complete and record.digest == folders.digest(lock)

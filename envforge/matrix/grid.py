@@ -17,14 +17,16 @@ from envforge.model.spec import AUTO, LATEST, SOURCES, Source
 GridState = Literal["absent", "exists", "native", "minor-version", "unknown", "blocked"]
 """`exists`: no machine to judge by. `blocked`: exists, and does not run on the machine."""
 
-_BEST_FIRST: Final[tuple[GridState, ...]] = (
-    "native",
-    "minor-version",
-    "unknown",
-    "exists",
-    "blocked",
-    "absent",
-)
+MEANINGS: Final[Mapping[GridState, str]] = {
+    "native": "runs",
+    "minor-version": "runs by minor-version compatibility",
+    "unknown": "driver is fine, kernels not recorded",
+    "exists": "published",
+    "blocked": "published, does not run on this machine",
+    "absent": "does not exist",
+}
+"""What a state means to a reader, best first."""
+_BEST_FIRST: Final = tuple(MEANINGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,8 @@ class Settings:
     """Where model files lie, each once, shared by all environments (`cache/layout.py`)."""
     views: Path
     """Where cache trees for environments and users lie: on the store's own filesystem and mount."""
+    templates: Path = Path("templates")
+    """Where somebody's own templates lie: beside the environments' folder."""
     host_root: Path = Path("/")
     """Where the machine's own files are seen: `/host` in a container that has it mounted there."""
     mirror: str | None = None

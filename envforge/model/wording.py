@@ -17,6 +17,14 @@ def listed(names: Sequence[str], most: int, *, quote: str = "") -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
+def size(number: int) -> str:
+    """Bytes for people: `1.5 GB`."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number} B"
+
+
 def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"

@@ -1,7 +1,8 @@
 """Whether a folder can be a store: nobody but its owner, and root, may put anything into it.
 
 Who may write a folder above can swap what lies below; a sticky folder (`/tmp`) forbids that. A
-group that only the owner is in gives nobody anything.
+group that only the owner of the store is in, or root, gives nobody anything: Kubernetes hands out
+volumes that way (`fsGroup`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def check(root: Path) -> None:
     found = real.stat()
     if not stat.S_ISDIR(found.st_mode):
         raise UntrustedStore(path=str(root), reason="it is no folder", remedy="name another place")
-    if _others_write(real, found):
+    if _others_write(real, found, found.st_uid):
         raise UntrustedStore(
             path=str(real),
             reason=f"others than its owner may write it (mode {stat.S_IMODE(found.st_mode):04o})",
@@ -46,7 +47,7 @@ def check_folder(folder: Path, root: Path) -> None:
         OSError: it cannot be looked at.
     """
     found = folder.lstat()
-    if stat.S_ISDIR(found.st_mode) and _others_write(folder, found):
+    if stat.S_ISDIR(found.st_mode) and _others_write(folder, found, found.st_uid):
         raise UntrustedStore(
             path=str(root),
             reason=f"others than its owner may write `{folder.name}` in it"
@@ -63,7 +64,7 @@ def _check_above(folder: Path, owner: int, real: Path) -> None:
             reason=f"`{folder}` above it belongs to user {found.st_uid}, who could swap it",
             remedy=f"chown root {folder}, or take a place under a folder of your own",
         )
-    if _others_write(folder, found) and not found.st_mode & stat.S_ISVTX:
+    if _others_write(folder, found, owner) and not found.st_mode & stat.S_ISVTX:
         raise UntrustedStore(
             path=str(real),
             reason=f"`{folder}` above it may be written by others"
@@ -72,12 +73,12 @@ def _check_above(folder: Path, owner: int, real: Path) -> None:
         )
 
 
-def _others_write(folder: Path, found: os.stat_result) -> bool:
+def _others_write(folder: Path, found: os.stat_result, owner: int) -> bool:
     if found.st_mode & stat.S_IWOTH:
         return True
     if not found.st_mode & stat.S_IWGRP:
         return False
-    return bool(acl.read(folder, default=False)) or not _is_private(found.st_gid, found.st_uid)
+    return bool(acl.read(folder, default=False)) or not _is_private(found.st_gid, owner)
 
 
 def _is_private(group: int, owner: int) -> bool:
@@ -87,5 +88,7 @@ def _is_private(group: int, owner: int) -> bool:
         members = set(grp.getgrgid(group).gr_mem)
     except KeyError:
         return False
-    primary = {entry.pw_name for entry in pwd.getpwall() if entry.pw_gid == group}
-    return bool(primary) and members | primary <= {name}
+    users = pwd.getpwall()
+    primary = {entry.pw_name for entry in users if entry.pw_gid == group}
+    trusted = {name, *(entry.pw_name for entry in users if entry.pw_uid == 0)}
+    return bool(primary) and members | primary <= trusted

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from envforge.cli.rendering.plain_text import one_line
+from envforge.formats.text.printable import one_line
 from envforge.model.checked import LockFinding, LockReport
 from envforge.model.wording import counted
 

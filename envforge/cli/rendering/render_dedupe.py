@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from envforge.cli.rendering import shown
-from envforge.cli.rendering.plain_text import one_line
 from envforge.cli.rendering.shown import size
+from envforge.formats.text.printable import one_line
 from envforge.model.deduping import DedupeResult, UndoResult
 from envforge.model.wording import counted
 

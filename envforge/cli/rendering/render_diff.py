@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import click
 
-from envforge.cli.rendering.plain_text import one_line
 from envforge.cli.rendering.shown import size
+from envforge.formats.text.printable import one_line
 from envforge.model.difference import (
     Amount,
     Comparison,

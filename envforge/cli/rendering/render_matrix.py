@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from envforge.matrix.gpus import describe
-from envforge.matrix.grid import Grid, GridCell, GridState, column_name
+from envforge.matrix.grid import MEANINGS, Grid, GridCell, GridState, column_name
 from envforge.matrix.versions import spell
 from envforge.model.cuda import CudaVersion
 from envforge.model.machine import Machine
@@ -26,22 +26,15 @@ class _Mark:
     sign: str
     ascii: str
     style: str
-    meaning: str
 
 
 _MARKS: Final[dict[GridState, _Mark]] = {
-    "exists": _Mark(sign="●", ascii="o", style="cyan", meaning="published"),
-    "native": _Mark(sign="✓", ascii="+", style="bold green", meaning="runs"),
-    "minor-version": _Mark(
-        sign="~", ascii="~", style="yellow", meaning="runs by minor-version compatibility"
-    ),
-    "unknown": _Mark(
-        sign="?", ascii="?", style="magenta", meaning="driver is fine, kernels not recorded"
-    ),
-    "blocked": _Mark(
-        sign="✗", ascii="x", style="red", meaning="published, does not run on this machine"
-    ),
-    "absent": _Mark(sign="·", ascii=".", style="dim", meaning="does not exist"),
+    "exists": _Mark(sign="●", ascii="o", style="cyan"),
+    "native": _Mark(sign="✓", ascii="+", style="bold green"),
+    "minor-version": _Mark(sign="~", ascii="~", style="yellow"),
+    "unknown": _Mark(sign="?", ascii="?", style="magenta"),
+    "blocked": _Mark(sign="✗", ascii="x", style="red"),
+    "absent": _Mark(sign="·", ascii=".", style="dim"),
 }
 _LETTERS: Final = {"pytorch": "p", "conda-forge": "c", "wheels": "w"}
 _NAMES: Final = {"p": "pytorch channel", "c": "conda-forge", "w": "wheels"}
@@ -153,7 +146,7 @@ def _legend(grid: Grid, signs: dict[GridState, str]) -> Iterator[Text | str]:
     states = {cell.state for cell in grid.cells.values()}
     for state, mark in _MARKS.items():
         if state in states:
-            yield Text.assemble((signs[state], mark.style), f" {mark.meaning}")
+            yield Text.assemble((signs[state], mark.style), f" {MEANINGS[state]}")
             yield from (Text(f"    {line}", style="dim") for line in _reasons(grid, state))
     letters = {letter for cell in grid.cells.values() for letter in map(_LETTERS.get, cell.sources)}
     if letters:

@@ -10,7 +10,8 @@ import click
 
 from envforge.cli.failure import to_paste
 from envforge.cli.rendering import render
-from envforge.cli.rendering.plain_text import clean, echo, one_line, printable_document
+from envforge.cli.rendering.plain_text import echo
+from envforge.formats.text.printable import clean, one_line, printable_document
 from envforge.model.proof import LoadProof, LoadRun, ProvenFile
 
 _MOST_FILES: Final = 30

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from envforge.cli.rendering.plain_text import one_line
 from envforge.cli.rendering.shown import as_json
+from envforge.formats.text.printable import one_line
 from envforge.model.published import PublishedVersion, PublishResult
 from envforge.model.wording import listed
 

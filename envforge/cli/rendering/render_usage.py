@@ -14,8 +14,9 @@ from envforge.cache.collect_plan import Collected, Reason, last_use
 from envforge.cache.survey import StoredFile, Tree
 from envforge.cache.usage import GROUPINGS, Grouping, Usage, UsageRow
 from envforge.cli.failure import to_paste
-from envforge.cli.rendering.plain_text import clean, echo, one_line, printable_document
+from envforge.cli.rendering.plain_text import echo
 from envforge.cli.rendering.shown import as_json, size
+from envforge.formats.text.printable import clean, one_line, printable_document
 from envforge.model.wording import counted
 
 _WIDTH: Final = 80

@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from envforge.cli.rendering.plain_text import clean, one_line
 from envforge.cli.rendering.report_text import problems_of
+from envforge.formats.text.printable import clean, one_line
 from envforge.model.finding import Report
 
 _DATA: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}

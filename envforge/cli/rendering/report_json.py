@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from envforge.cli.rendering.plain_text import printable_document
+from envforge.formats.text.printable import printable_document
 from envforge.model.finding import Report
 
 SCHEMA: Final = "envforge.verify/1"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from envforge.cli.rendering.plain_text import printable
+from envforge.formats.text.printable import printable
 from envforge.model.finding import Finding, Outcome, Report
 
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -8,8 +8,8 @@ from typing import Final
 
 from envforge import __version__
 from envforge.cli.redaction import Private, redact
-from envforge.cli.rendering.plain_text import one_line
 from envforge.cli.rendering.report_text import as_text
+from envforge.formats.text.printable import one_line
 from envforge.model.finding import Report
 
 _WIDTH: Final = 100

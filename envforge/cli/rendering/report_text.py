@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from envforge.cli.rendering.plain_text import clean, one_line
+from envforge.formats.text.printable import clean, one_line
 from envforge.model.finding import Finding, Outcome, Report, Unseen
 from envforge.model.wording import counted
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from envforge.model.wording import size as size  # noqa: PLC0414
+
 
 def as_json(command: str, document: Mapping[str, Any]) -> str:
     """A document that names its schema and version first."""
@@ -14,11 +16,3 @@ def as_json(command: str, document: Mapping[str, Any]) -> str:
         indent=2,
         ensure_ascii=False,
     )
-
-
-def size(number: int) -> str:
-    """Bytes for people."""
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} B"

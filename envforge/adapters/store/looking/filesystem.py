@@ -14,8 +14,9 @@ from envforge.adapters.store import acl, trust
 from envforge.adapters.store.looking import trials
 from envforge.adapters.store.store import Store
 from envforge.cache import hub_variables, layout
-from envforge.cache.disk_facts import Folder, HubCache, Place, Surroundings
+from envforge.cache.disk_facts import Folder, HubCache, Surroundings
 from envforge.errors import EnvforgeError, UntrustedStore
+from envforge.model.place import Place
 
 _SHOWN: Final = 5
 _MOST_LOCKS: Final = 20_000
@@ -58,8 +59,8 @@ def look(
         folders=tuple(_folders(store)) if is_store else (),
         variables=variables,
         uid=os.geteuid(),
-        umask=_umask(),
-        protected_hardlinks=_protected_hardlinks(),
+        umask=umask(),
+        protected_hardlinks=protected_hardlinks(),
         is_served=is_store and _is_served(store),
         in_container=any(_is_there(Path(item)) for item in _CONTAINERS),
         quarantined=_count(store / layout.QUARANTINE),
@@ -145,7 +146,7 @@ def _large_file(store: Path) -> Path | None:
 # --- the process ----------------------------------------------------------------------------
 
 
-def _umask() -> int | None:
+def umask() -> int | None:
     """Read, since `os.umask` would set it for every thread."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
@@ -154,7 +155,8 @@ def _umask() -> int | None:
     return next((int(line.split()[1], 8) for line in lines if line.startswith("Umask:")), None)
 
 
-def _protected_hardlinks() -> bool | None:
+def protected_hardlinks() -> bool | None:
+    """Whether only who may write a file can link it (proc_sys_fs(5)); None: not told."""
     try:
         text = Path("/proc/sys/fs/protected_hardlinks").read_text(encoding="ascii")
     except OSError:
