@@ -136,6 +136,7 @@ def bench(session: nox.Session) -> None:
         "prefill",
         "verify",
         "verify_import",
+        "around",
     ]:
         session.run("python", str(ROOT / "tests" / "bench" / f"{name}.py"))
 

@@ -27,6 +27,7 @@ from envforge.adapters.host_python import HostPython
 from envforge.adapters.machine.machine_probe import LiveMachineProbe
 from envforge.adapters.pip_settings import PipSettings
 from envforge.adapters.prefixes import CondaRegistry, RealPrefixes
+from envforge.adapters.process import RealProcesses
 from envforge.adapters.uv import Uv
 from envforge.errors import Unreachable, Unsolvable
 from envforge.forge import Forge
@@ -184,7 +185,7 @@ def _put_torch(prefix: Path, version: str, cuda: str | None) -> None:
 
 @dataclass
 class Interpreter:
-    """A `ports.Processes` on which only the probe of an environment is run; torch is fine."""
+    """A `ports.Processes` on which the probe of an environment is answered; torch is fine."""
 
     cuda: str | None = "12.6"
     document: Mapping[str, Any] | None = None
@@ -202,6 +203,8 @@ class Interpreter:
         check: bool = True,
         guard: Guard | None = None,
     ) -> Completed:
+        if command[0] == "git":  # needs nothing that is faked here
+            return RealProcesses().run(command, env=env, timeout=timeout, cwd=cwd, check=check)
         self.commands.append(tuple(command))
         document = self.document or self._answer(Path(command[0]).parents[1])
         return Completed(status=0, stdout=f"{BEGIN}\n{json.dumps(document)}\n{END}\n", stderr="")
@@ -341,3 +344,10 @@ def make_environment(forge: Forge, project: str = "p", **request: Any) -> Path:
     """Lock an environment of torch 2.7.1 for CUDA 12.6 and Python 3.10; its folder."""
     asked = {"torch": TORCH, "cuda": "12.6", "python": "3.10", **request}
     return forge.lock(project, **asked).folder
+
+
+def warnings_of(forge: Forge) -> list[str]:
+    """What they were warned of so far."""
+    reporter = workplace_of(forge).reporter
+    assert isinstance(reporter, RecordingReporter)
+    return reporter.warnings

@@ -146,6 +146,18 @@ def test_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "clone" in str(caught.value.hint)
 
 
+def test_a_repository_of_another_user(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git does not read it (CVE-2022-24765): that is said, and not that there is none."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    forge = forge_of(repository)
+    make_environment(forge)
+    with pytest.raises(InvalidValue, match="of another user") as caught:
+        forge.diff(NAME)
+    assert "git config --global --add safe.directory /" in str(caught.value.hint)
+
+
 def test_a_folder_that_is_none(repository: Repository) -> None:
     with pytest.raises(InvalidValue, match="folder `nowhere` is no folder"):
         forge_of(repository).git_install(Path("nowhere"))

@@ -206,6 +206,23 @@ def test_folders(tmp_path: Path) -> None:
             one(absent)
 
 
+def test_a_folder_in_somebody_else_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine-local lock of one user, installed by another: an answer, not a crash.
+
+    Before Python 3.12, `Path.is_dir` raises where a folder above may not be entered.
+    """
+
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for given in ((tmp_path / "private").as_uri(), str(tmp_path / "private")):
+        with pytest.raises(Unreachable, match="none that you may enter"):
+            one(given)
+    with pytest.raises(Unreachable, match="no channel `conda-forge`"):
+        one("conda-forge", mirror=str(tmp_path / "private"))
+
+
 @pytest.mark.parametrize("name", ["", "a b", "x\ny"])
 def test_what_cannot_be_a_channel(name: str) -> None:
     with pytest.raises(InvalidValue, match="no channel name"):

@@ -13,6 +13,7 @@ from envforge.adapters.files import (
     is_gone,
     open_to_look,
     read_text,
+    refuse_unwritable,
     unusable,
     write_text,
 )
@@ -40,6 +41,16 @@ def test_a_folder_in_the_way_is_named_and_kept(tmp_path: Path) -> None:
         write_text(tmp_path / "x", "text")
 
     assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_file_that_could_not_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    refuse_unwritable(tmp_path / "new" / "result.json")
+    assert list((tmp_path / "new").iterdir()) == []
+
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "new", tmp_path / "file" / "result.json"):
+        with pytest.raises(FileNotUsable, match=f"`{path}"):
+            refuse_unwritable(path)
 
 
 def test_reading_what_is_not_there_or_not_text(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_a_static_one_without_headers_too(facts: dict[str, Any]) -> None:
         ({"platlibdir": "lib64"}, "environments have it in"),
         ({"stdlib": "/usr/share/python3.11"}, "environments have it in"),
         ({"library": "libpython9.so"}, "has no `libpython9.so`"),
+        ({"libdir": "/" + "x" * 300}, "has no `libpython3.11"),  # fails as a closed folder does
     ],
 )
 def test_what_would_not_work_is_refused(

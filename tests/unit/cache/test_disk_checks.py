@@ -213,6 +213,13 @@ def test_few_inodes() -> None:
     assert "500 inodes" in finding.message
 
 
+def test_without_a_store_nothing_of_it_can_be_removed() -> None:
+    """What mends it has to work: `cache gc` fails where there is no store."""
+    finding = only("space", surroundings(store=place(free_bytes=10**9), is_store=False))
+
+    assert finding.remedy.startswith("du -xh -d 1 ")
+
+
 def test_a_small_disk_is_full_at_a_tenth() -> None:
     small = place(free_bytes=2 * 10**9, all_bytes=10 * 10**9)
 

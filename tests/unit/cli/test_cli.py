@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,21 @@ def test_help_lists_every_command_in_its_section(run: Run) -> None:
         assert any(line.split()[:1] == [name] and line.endswith(text) for line in lines)
     assert max(map(len, lines)) <= 80
     assert run("-h").out == done.out
+
+
+def test_help_fits_a_terminal() -> None:
+    """Of every command, those of groups included."""
+
+    def wide(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
+        context = click.Context(command, info_name=name, parent=parent, terminal_width=80)
+        yield from (line for line in command.get_help(context).splitlines() if len(line) > 80)
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(context):
+                found = command.get_command(context, inner)
+                assert found is not None
+                yield from wide(found, inner, context)
+
+    assert list(wide(cli.cli, "envforge", None)) == []
 
 
 def test_the_version(run: Run) -> None:

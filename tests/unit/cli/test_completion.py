@@ -46,6 +46,7 @@ def test_environments_are_completed(forge: Forge) -> None:
     for command in ("install", "verify", "add", "show", "run", "activate", "remove"):
         assert completed(command, "") == [NAME, "q-torch27-cu126"]
     assert completed("lock", "q") == ["q-torch27-cu126"]
+    assert completed("bench", "--against", "q") == ["q-torch27-cu126"]
     assert completed("show", "x") == []
 
 

@@ -110,3 +110,22 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UntrustedStore, match="it is no folder"):
         trust.check(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+@pytest.mark.parametrize(("members", "trusted"), [([], True), (["bob"], False)])
+def test_a_volume_of_root_that_the_owner_s_group_may_write(
+    place: Path, monkeypatch: pytest.MonkeyPatch, members: list[str], trusted: bool
+) -> None:
+    """Kubernetes mounts claims so: root's, with the pod's `fsGroup`, mode 2775."""
+    os.chown(place, ALICE, PRIVATE)
+    os.chown(place.parent, 0, PRIVATE)
+    place.parent.chmod(0o2775)
+    primary = {"root": 0, "alice": PRIVATE, "bob": TEAM}
+    groups: dict[int, list[str]] = {0: [], PRIVATE: members, TEAM: []}
+    with accounts(monkeypatch, primary=primary, members=groups):
+        if trusted:
+            trust.check(place)
+        else:
+            with pytest.raises(UntrustedStore, match="above it may be written by others"):
+                trust.check(place)

@@ -357,7 +357,7 @@ def test_a_template_with_its_conditions(capsys: Capture) -> None:
         (1000, "1.0 kB"),
         (1_500_000, "1.5 MB"),
         (2_340_000_000, "2.3 GB"),
-        (40_000_000_000_000, "40000.0 GB"),
+        (40_000_000_000_000, "40.0 TB"),
     ],
 )
 def test_sizes_for_people(number: int, text: str) -> None:
