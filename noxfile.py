@@ -84,7 +84,8 @@ def _hub(session: nox.Session, program: Path, served: Path) -> Iterator[str]:
 def tests(session: nox.Session) -> None:
     """Everything that needs neither the internet nor a GPU."""
     session.install("-e", ".", *_group("tests"))
-    args = session.posargs or ["-n", "2", "-m", "not gpu and not network"]
+    # Three workers for two cores: many tests wait, for servers, locks and programs to be killed.
+    args = session.posargs or ["-n", "3", "-m", "not gpu and not network"]
     session.run("pytest", *args)
 
 

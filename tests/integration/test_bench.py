@@ -60,7 +60,8 @@ def test_every_case_runs_on_torch(tmp_path: Path) -> None:
     assert [*result.side.starts[0]] == ["interpreter", "import", "load", "call"]
     assert result.side.facts["threads"] == 1
     assert result.side.facts["torch"]
-    assert [*tmp_path.glob("bench/*")] == [], "weights and caches are gone"
+    left = {path.suffix for path in tmp_path.glob("bench/*")}
+    assert left <= {".json"}, "weights and caches are gone; a result may be kept"
 
 
 @pytest.mark.slow
