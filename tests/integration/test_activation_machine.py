@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,17 @@ from hypothesis import strategies as st
 
 from envforge.adapters.activation import activation_files as files
 from envforge.adapters.activation.activation_scripts import (
+    MACHINE_NAMES,
     MACHINE_SCRIPT,
+    activate,
     compiled_place,
     machine_variables,
     read_activation,
+    run_environment,
 )
 from envforge.adapters.users import folder_of
 from envforge.forge.caching import activating
+from envforge.formats.activation import Shell, quote_posix
 from envforge.model.activation import Choices
 
 NAME = 'it\'s $(id) `x` "a" ; % {{ b }}'
@@ -96,7 +100,7 @@ def in_shell(
 
 
 def ours(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: variables[name] for name in files.MACHINE_NAMES if name in variables}
+    return {name: variables[name] for name in MACHINE_NAMES if name in variables}
 
 
 def test_shells_and_programs_agree(
@@ -151,6 +155,99 @@ def test_another_environment_takes_over(prefix: Path, base: dict[str, str], tmp_
     assert "/other-it" in second["TRITON_CACHE_DIR"]
     changed = {**base, **first, "TRITON_CACHE_DIR": "/by hand"}
     assert "TRITON_CACHE_DIR" not in ours(machine_variables(other, changed))
+
+
+DECLARED: dict[str, dict[str, str]] = {
+    "nothing": {},
+    "threads": {"OMP_NUM_THREADS": "3"},
+    "a view": {"HF_HUB_CACHE": "/declared"},
+    "the driver's cache": {"CUDA_CACHE_PATH": "/declared"},
+    "an empty value": {"TRITON_CACHE_DIR": ""},
+    "another cache": {"ENVFORGE_CACHE": "caches"},
+    "all users' caches": {"XDG_CACHE_HOME": "caches"},
+    "another home": {"HOME": "caches"},
+    "other views": {"ENVFORGE_VIEWS": "/none"},
+}
+
+
+def by_conda(prefix: Path, user: Mapping[str, str]) -> dict[str, str]:
+    """By conda's own rules: packages' variables, those of its state, then scripts, by name."""
+    declared: dict[str, str] = {}
+    for path in sorted((prefix / "etc/conda/env_vars.d").iterdir()):
+        declared |= json.loads(path.read_text())
+    declared |= json.loads((prefix / "conda-meta/state").read_text())["env_vars"]
+    scripts = sorted((prefix / "etc/conda/activate.d").glob("*.sh"))
+    return printed('for script; do . "$script"; done', {**user, **declared}, prefix, scripts)
+
+
+def printed(
+    code: str, user: Mapping[str, str], prefix: Path, scripts: Sequence[Path] = ()
+) -> dict[str, str]:
+    done = subprocess.run(
+        [*SHELLS["bash"], f"{code}\n'{sys.executable}' -I -c '{PRINT}'", "bash", *scripts],
+        env={**user, "CONDA_PREFIX": str(prefix)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("who", ["state", "package", "script", "user"])
+@pytest.mark.parametrize("what", DECLARED)
+def test_conda_run_and_activate_agree(
+    prefix: Path, base: dict[str, str], tmp_path: Path, what: str, who: str
+) -> None:
+    """Whoever set what the script goes by."""
+    (tmp_path / "views/env" / folder_of(os.geteuid()) / NAME).mkdir(parents=True)
+    place(Path(base["ENVFORGE_HOST_ROOT"]), LIMITS["version 1"])
+    values = {
+        key: str(tmp_path / value) if value == "caches" else value
+        for key, value in DECLARED[what].items()
+    }
+    code = "".join(f"export {key}={quote_posix(value)}\n" for key, value in values.items())
+    state = json.dumps({"env_vars": values if who == "state" else {}})
+    place(
+        prefix,
+        {
+            "conda-meta/state": state,
+            "etc/conda/env_vars.d/a.json": json.dumps(values if who == "package" else {}),
+            "etc/conda/activate.d/a.sh": code if who == "script" else "",
+        },
+    )
+    user = {**base, **values} if who == "user" else base
+    expected = ours(by_conda(prefix, user))
+
+    assert ours(run_environment(prefix, user, with_machine=True)) == expected
+    assert ours(printed(activate(prefix, "bash"), user, prefix)) == expected
+
+
+def test_a_second_activation_asks_once_the_first_is_left(
+    shell: str, prefix: Path, base: dict[str, str], tmp_path: Path
+) -> None:
+    """What the first environment declares is not taken for the user's; leaving restores all."""
+    (tmp_path / "views/env" / folder_of(os.geteuid()) / NAME).mkdir(parents=True)
+    place(Path(base["ENVFORGE_HOST_ROOT"]), LIMITS["version 1"])
+    other = write(tmp_path / "other")
+    state = {"env_vars": {"OMP_NUM_THREADS": "5", "CUDA_CACHE_PATH": "/declared"}}
+    (other / "conda-meta/state").write_text(json.dumps(state))
+    user = {**base, "HF_HUB_CACHE": "/mine", "CONDA_PREFIX": "/base"}
+    kind: Shell = "fish" if shell == "fish" else "bash"
+    show = f"'{sys.executable}' -I -c '{PRINT}'"
+    code = "\n".join(
+        [activate(other, kind), activate(prefix, kind), show, "deactivate_envforge", show]
+    )
+    done = subprocess.run(
+        [*SHELLS[shell], code], env=user, capture_output=True, text=True, timeout=60, check=True
+    )
+    within, after = map(json.loads, done.stdout.splitlines())
+
+    assert done.stderr == ""
+    assert ours(within) == ours(run_environment(prefix, user, with_machine=True))
+    assert ours(after) == {"HF_HUB_CACHE": "/mine"}
+    assert [name for name in after if "ENVFORGE" in name.upper()] == ["ENVFORGE_HOST_ROOT"]
 
 
 @pytest.mark.parametrize("home", ["", "/proc/none", "relative"])

@@ -19,18 +19,6 @@ from envforge.formats import activation_record
 from envforge.formats.conda import conda_meta
 from envforge.model.activation import ActivationRecord, Choices
 
-MACHINE_NAMES: Final = (
-    "TORCHINDUCTOR_CACHE_DIR",
-    "TRITON_CACHE_DIR",
-    "CUDA_CACHE_PATH",
-    "CUDA_CACHE_MAXSIZE",
-    "OMP_NUM_THREADS",
-    "TORCHINDUCTOR_COMPILE_THREADS",
-    "HF_HUB_CACHE",
-    "HUGGINGFACE_HUB_CACHE",
-    "TRANSFORMERS_CACHE",
-)
-"""What the script may set."""
 _STATE: Final = "conda-meta/state"
 _RECORD: Final = activation_record.RECORD
 
@@ -54,7 +42,7 @@ def script_files(*, name: str, views: str, threads: str, flat: str) -> dict[str,
         threads: `auto`: by the control group; `off`.
         flat: whether TRANSFORMERS_CACHE is the flat view: `first`, `no`; `never`: it is not set.
     """
-    names = {"names": scripts.bare(" ".join(MACHINE_NAMES))}
+    names = {"names": scripts.bare(" ".join(scripts.MACHINE_NAMES))}
     machine = {"name": name, "views": views, "threads": threads, "flat": flat}
     hooks = "etc/conda"
     return {

@@ -24,7 +24,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--gc", "collect", is_flag=True, help="Remove the least recently used.")
 @click.option("--limit", metavar="SIZE", help="With --gc: what may stay. [10G]")
 @click.option(
-    "--older-than", metavar="AGE", help="With --gc: only what was not used for so long. [1h]"
+    "--older-than",
+    metavar="AGE",
+    help="With --gc: only what was not used for so long; many disks note it once a day. [1h]",
 )
 @options.installed_prefix_option
 @options.dry_run_option

@@ -165,12 +165,17 @@ def _spot(workplace: Workplace, env: str, prefix: Path | None) -> _Spot:
     place, machine = activation_scripts.compiled_place(
         installed, workplace.settings.environment, workplace.processes
     )
+    if not machine:
+        raise BrokenPrefix(
+            prefix=str(installed),
+            reason="keeps no compiled code: it was installed before envforge could",
+            remedy=f"`envforge install {folder.name}`",
+        )
     if not place:
         raise BrokenPrefix(
             prefix=str(installed),
-            reason="keeps no compiled code: it was installed before envforge could, or HOME is"
-            " not set",
-            remedy=f"`envforge install {folder.name}`",
+            reason="has no place for compiled code: neither ENVFORGE_CACHE nor HOME is a full path",
+            remedy="`export ENVFORGE_CACHE=/a/folder/of/yours`",
         )
     return _Spot(folder, installed, Path(place), machine)
 

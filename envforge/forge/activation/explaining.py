@@ -21,6 +21,7 @@ from envforge.formats.conda.conda_meta import package_variables
 from envforge.model.activation import ALLOCATORS, Choices, EnvironmentVariables
 
 _STACKED = "conda's activation"
+_VIEW = "your view of its models"
 
 
 def env(
@@ -96,24 +97,31 @@ def _found(
     for key in own:
         yield key, activation.all_variables[key], _STACKED
     yield "PATH", f"{activation.folder}:$PATH", _STACKED
-    yield from _of_machine(workplace, name, prefix)
+    for key, value in activating.variables(workplace, name, prefix).items():
+        yield key, value, _VIEW
+    same_for_all = [*_of_packages(prefix), *_of_state(prefix, planned)]
+    yield from same_for_all
+    yield from _of_machine(workplace, prefix, {key: value for key, value, _ in same_for_all})
+
+
+def _of_packages(prefix: Path) -> Iterator[tuple[str, str, str]]:
     for path in sorted((prefix / "etc" / "conda" / "env_vars.d").glob("*.json")):
         brought = package_variables(path.read_text(encoding="utf-8", errors="replace"))
         for key, value in sorted(brought.items()):
             yield key, value, f"a package: {path.relative_to(prefix)}"
-    yield from _of_state(prefix, planned)
 
 
-def _of_machine(workplace: Workplace, name: str, prefix: Path) -> Iterator[tuple[str, str, str]]:
+def _of_machine(
+    workplace: Workplace, prefix: Path, before: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
     shell = workplace.settings.environment
-    machine = activation_scripts.machine_variables(prefix, shell, workplace.processes)
-    for key in files.MACHINE_NAMES:
+    machine = activation_scripts.machine_variables(prefix, {**shell, **before}, workplace.processes)
+    for key in activation_scripts.MACHINE_NAMES:
+        of_models = key.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_"))
         if key in machine:
-            yield key, machine[key], "this machine and user"
-        elif key in shell and not key.startswith(("HF_", "HUGGINGFACE_", "TRANSFORMERS_")):
+            yield key, machine[key], _VIEW if of_models else "this machine and user"
+        elif key in shell and key not in before and not of_models:
             yield key, shell[key], "your shell"
-    for key, value in activating.variables(workplace, name, prefix).items():
-        yield key, value, "your view of its models"
 
 
 def _of_state(prefix: Path, planned: writing.Planned | None) -> Iterator[tuple[str, str, str]]:

@@ -39,7 +39,8 @@ def run_variables(workplace: Workplace, folder: Path, prefix: Path) -> dict[str,
         prefix,
         workplace.settings.environment,
         workplace.processes,
-        _variables(workplace, folder, prefix),
+        activating.variables(workplace, folder.name, prefix),
+        with_machine=True,
     )
 
 
@@ -56,16 +57,13 @@ def activate(workplace: Workplace, env: str, *, shell: str | None, prefix: Path 
             reason="is not one we write code for",
             remedy=f"`--shell` takes {', '.join(SHELLS)}",
         )
-    return activation_scripts.activate(place, named, _variables(workplace, folder, place))
-
-
-def _variables(workplace: Workplace, folder: Path, prefix: Path) -> dict[str, str]:
-    """What depends on user and machine."""
-    shell = workplace.settings.environment
-    return {
-        **activation_scripts.machine_variables(prefix, shell, workplace.processes),
-        **activating.variables(workplace, folder.name, prefix),
-    }
+    return activation_scripts.activate(
+        place,
+        named,
+        activating.variables(workplace, folder.name, place),
+        base=workplace.settings.environment,
+        processes=workplace.processes,
+    )
 
 
 def folder_of(workplace: Workplace, env: str, prefix: Path | None) -> Path:

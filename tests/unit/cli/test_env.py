@@ -41,6 +41,22 @@ def test_each_variable_has_value_reason_and_source(run: Run, prefix: Path) -> No
     assert done.json["changed"] == []
 
 
+def test_what_the_machine_sets_goes_by_what_is_declared(
+    run: Run, prefix: Path, tmp_path: Path
+) -> None:
+    """As in the order in which all of it is set."""
+    declared = {"ENVFORGE_CACHE": str(tmp_path / "declared"), "CUDA_CACHE_PATH": "/declared"}
+    path = prefix / "conda-meta" / "state"
+    path.write_text(json.dumps({"env_vars": {**state(prefix), **declared}}))
+    rows = {row["name"]: row for row in run("env", "p", "--json").json["variables"]}
+
+    assert rows["TRITON_CACHE_DIR"]["value"].startswith(declared["ENVFORGE_CACHE"])
+    assert rows["TRITON_CACHE_DIR"]["source"] == "this machine and user"
+    assert rows["CUDA_CACHE_PATH"]["value"] == "/declared"
+    assert rows["CUDA_CACHE_PATH"]["source"] == "conda env config vars"
+    assert "CUDA_CACHE_MAXSIZE" not in rows
+
+
 def test_a_choice_is_written_and_stays(run: Run, forge: Forge, prefix: Path) -> None:
     done = run("env", "p", "--allocator", "expandable", "--deterministic", "--threads", "3")
 

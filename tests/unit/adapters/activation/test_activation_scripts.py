@@ -82,6 +82,38 @@ def test_a_program_gets_what_activation_sets(prefix: Path) -> None:
     assert run_environment(prefix, {})["PATH"] == f"{prefix}/bin"
 
 
+def test_what_another_environment_declared_is_left_behind(prefix: Path, tmp_path: Path) -> None:
+    """In a shell where that one is active, by conda, or by us."""
+    other = tmp_path / "other"
+    (other / "conda-meta").mkdir(parents=True)
+    names = ("CLOBBERED", "NEW", "CHANGED", "BOTH")
+    state = {"env_vars": dict.fromkeys(names, "other")}
+    (other / "conda-meta" / "state").write_text(json.dumps(state))
+    base = {
+        "PATH": "/usr/bin:/bin",
+        "CONDA_PREFIX": str(other),
+        "CONDA_SHLVL": "2",
+        **dict.fromkeys(names, "other"),
+        "CHANGED": "since",
+        "__CONDA_SHLVL_1_CLOBBERED": "mine",
+        "HF_HUB_CACHE": "/view",
+        "_ENVFORGE_SET_HF_HUB_CACHE": "/view",
+        "_ENVFORGE_WAS_HF_HUB_CACHE": "/mine",
+        "OMP_NUM_THREADS": "9",
+        "_ENVFORGE_SET_OMP_NUM_THREADS": "1",
+    }
+    found = run_environment(prefix, base)
+
+    assert found["CLOBBERED"] == "mine"
+    assert found["CHANGED"] == "since"
+    assert found["BOTH"] == "state"
+    assert found["HF_HUB_CACHE"] == "/mine"
+    assert found["OMP_NUM_THREADS"] == "9"
+    assert "NEW" not in found
+    assert not [name for name in found if name.startswith("_ENVFORGE_")]
+    assert "NEW" in run_environment(prefix, {**base, "CONDA_PREFIX": "/none"})
+
+
 def test_packages_scripts_count_for_a_program_too(prefix: Path) -> None:
     add(
         prefix,
@@ -97,6 +129,21 @@ def test_packages_scripts_count_for_a_program_too(prefix: Path) -> None:
     assert found["ODD"] == "\udcff"
     assert found["PWD"] == base["PWD"]
     assert {"HOME", "OWN", "ENVFORGE_ENV", "_"} & set(found) == set()
+
+
+def test_packages_scripts_are_not_run_by_what_a_user_tells_bash(
+    prefix: Path, tmp_path: Path
+) -> None:
+    """As on clusters, where BASH_ENV names what modules need; `errexit` would end conda's own."""
+    add(prefix, "activate.d/x.sh", "false\nexport DONE=$UNKNOWN.\n")
+    (tmp_path / "bash_env").write_text("export FROM_BASH_ENV=1\n")
+    told = {"BASH_ENV": str(tmp_path / "bash_env"), "SHELLOPTS": "errexit:nounset"}
+
+    found = run_environment(prefix, {"PATH": "/usr/bin:/bin", **told})
+
+    assert found["DONE"] == "."
+    assert "FROM_BASH_ENV" not in found
+    assert {name: found[name] for name in told} == told
 
 
 def test_a_script_that_ends_the_shell_is_an_error(prefix: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envforge.adapters.activation.activation_files import MACHINE_NAMES
+from envforge.adapters.activation.activation_scripts import MACHINE_NAMES
 from envforge.around.activation import presets
 from envforge.around.activation.explained import explained
 from envforge.model.activation import Choices

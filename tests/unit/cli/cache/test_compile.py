@@ -44,6 +44,18 @@ def test_it_is_shown_with_what_is_shared(run: Run, place: Path) -> None:
     assert sizes == {"inductor": 2000, "triton": 1000, "cuda": 0}
 
 
+def test_without_a_full_path_there_is_no_place(
+    run: Run, forge: Forge, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no install would bring one."""
+    monkeypatch.setitem(workplace_of(forge).settings.environment, "ENVFORGE_CACHE", "relative")
+    done = run("cache", "compile", "p")
+
+    assert done.status == 5
+    assert "neither ENVFORGE_CACHE nor HOME is a full path" in done.err
+    assert "envforge install" not in done.err
+
+
 def test_the_least_recently_used_go_first(run: Run, place: Path) -> None:
     dry = run("cache", "compile", "p", "--gc", "--limit", "2kB", "--dry-run")
     assert dry.out.startswith("would be collected: 1 file, 1.0 kB")
