@@ -40,6 +40,10 @@ class Git:
         done = self._ask("rev-parse", "--verify", "--quiet", f"{_checked(revision)}^{{commit}}")
         return done.stdout.strip() or None if done.status == 0 else None
 
+    def is_shallow(self) -> bool:
+        """Whether history is cut off, as in a clone with `--depth`."""
+        return self._ask("rev-parse", "--is-shallow-repository").stdout.strip() == "true"
+
     def names(self, tree: str) -> tuple[str, ...]:
         """The names in a folder of a revision."""
         listed = self._must("ls-tree", "-z", "--full-tree", "--name-only", _checked(tree)).stdout

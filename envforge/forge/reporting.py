@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from envforge.forge.caching.front import ModelCache
 
 HEAD: Final = "HEAD"
+_UNCUT: Final = (
+    "the clone is shallow: `git fetch --unshallow --tags`, or `fetch-depth: 0` in a workflow"
+)
 _MOST_TILES: Final = 60
 """More could not be told apart; what is left becomes one rectangle a part."""
 _WIDTH, _HEIGHT = 100.0, 40.0
@@ -155,7 +158,10 @@ def _changes(workplace: Workplace, infos: Sequence[EnvironmentInfo], since: str 
         commit = git.commit(revision)
         if commit is None:
             raise InvalidValue(
-                what="revision", value=revision, reason="names nothing that git knows here"
+                what="revision",
+                value=revision,
+                reason="names nothing that git knows here",
+                remedy=_UNCUT if git.is_shallow() else None,
             )
     except EnvforgeError as error:
         if since is not None:
@@ -163,10 +169,11 @@ def _changes(workplace: Workplace, infos: Sequence[EnvironmentInfo], since: str 
         return Changes(since=revision, problem=_told(workplace, error))
     with workplace.reporter.step(f"comparing the locks with {revision}"):
         found = tuple(_compared(workplace, infos, git, f"{commit}:{place}"))
+    moved = frozenset(item.name for item in found)
     return Changes(
         since=revision,
         commit=commit[:12],
-        same=len(infos) - sum(item.kind != "gone" for item in found),
+        same=sum(info.lock is not None and info.name not in moved for info in infos),
         environments=found,
     )
 
@@ -181,6 +188,12 @@ def _compared(
     later = []
     for info in infos:
         if info.lock is None:
+            if info.problem:
+                home = str(workplace.settings.home)
+                told = environment_rows.shortened(info.problem, home)
+                yield lock_changes.unknown(info.name, told)
+            elif git.kind(f"{inside}{info.name}/conda-lock.yml") == "blob":
+                later.append(lock_changes.unlocked(info.name))
             continue
         if info.name not in before or git.kind(f"{inside}{info.name}/conda-lock.yml") is None:
             later.append(lock_changes.new(info.name, len(info.lock.packages)))

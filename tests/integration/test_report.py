@@ -59,6 +59,22 @@ def test_what_moved_came_and_went(forge: Forge, repository: Repository) -> None:
     assert changes.same == 0
 
 
+def test_what_has_no_lock_that_can_be_read_is_not_the_same(
+    forge: Forge, repository: Repository
+) -> None:
+    envs = forge.settings.envs_folder
+    (envs / NAME / "conda-lock.yml").unlink()
+    (envs / "q-torch27-cu126/conda-lock.yml").write_text("version: 99\n")
+
+    changes = forge.report().changes
+
+    assert [(item.kind, item.summary) for item in changes.environments] == [
+        ("unknown", "cannot be compared"),
+        ("gone", "its lock is gone"),
+    ]
+    assert changes.same == 0
+
+
 def test_since_an_older_revision(forge: Forge, repository: Repository) -> None:
     repository.git("tag", "v1")
     forge.add(NAME, ["scikit-learn"], install=False)
@@ -75,6 +91,20 @@ def test_since_an_older_revision(forge: Forge, repository: Repository) -> None:
 def test_a_revision_that_is_none(forge: Forge, repository: Repository, revision: str) -> None:
     with pytest.raises(InvalidValue, match="revision"):
         forge.report(since=revision)
+
+
+def test_in_a_shallow_clone_the_way_out_is_told(
+    forge: Forge, repository: Repository, tmp_path: Path
+) -> None:
+    """As workflows make them: what came before the last commit is not there."""
+    top = repository.git("rev-parse", "--show-toplevel").strip()
+    commit = repository.git("rev-parse", "HEAD").strip()
+    (Path(top) / ".git/shallow").write_text(f"{commit}\n")
+
+    with pytest.raises(InvalidValue) as caught:
+        forge.report(since="v0")
+
+    assert "git fetch --unshallow" in (caught.value.hint or "")
 
 
 def test_a_lock_that_cannot_be_compared_is_said(forge: Forge, repository: Repository) -> None:

@@ -121,12 +121,15 @@ def _result(found: Verified) -> Badge:
 
 def _badge_of(info: EnvironmentInfo, row: VerifyRow | None) -> Badge:
     verify = f"envforge verify {shlex.quote(info.name)}"
+    is_there = info.prefix is not None and info.state is not PrefixState.ABSENT
     if row is None:
-        is_there = info.prefix is not None and info.problem is None
+        is_there = is_there and info.problem is None
         return Badge(text="never" if is_there else "", tone="quiet", remedy=verify * is_there)
     if row.is_outdated:
         why = "the lock is another one by now"
         return Badge(text=f"{row.result.text}, before", tone="quiet", why=why, remedy=verify)
+    if not is_there:
+        return Badge(text=row.result.text, tone="quiet", why="it is not installed here now")
     return row.result
 
 

@@ -35,6 +35,11 @@ def gone(name: str) -> LockChange:
     return LockChange(name=name, kind="gone", summary="removed")
 
 
+def unlocked(name: str) -> LockChange:
+    """An environment that is there, and was locked once."""
+    return LockChange(name=name, kind="gone", summary="its lock is gone")
+
+
 def unknown(name: str, why: str) -> LockChange:
     """An environment that could not be compared."""
     return LockChange(name=name, kind="unknown", summary="cannot be compared", notes=(why,))

@@ -114,6 +114,14 @@ def test_what_was_never_verified_says_how() -> None:
     assert row(replace(READY, prefix=None), None).verified.remedy == ""
 
 
+@pytest.mark.parametrize("gone", [{"prefix": None}, {"state": PrefixState.ABSENT}])
+def test_what_was_verified_and_is_not_installed_is_not_good(gone: dict[str, Any]) -> None:
+    found = row(replace(READY, **gone)).verified
+
+    assert (found.text, found.tone) == ("passed", "quiet")
+    assert found.why == "it is not installed here now"
+
+
 def test_another_lock_by_now() -> None:
     found = row(verified=replace(PASSED, lock="b"))
     assert (found.verified.text, found.verified.tone) == ("passed, before", "quiet")
