@@ -93,6 +93,28 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserShare:
+    """What the processes of one user hold, on one GPU or on all."""
+
+    user: str
+    """Empty: processes that are not in sight."""
+    processes: int
+    memory_bytes: int
+    idle_bytes: int
+    """Of that, by processes that use no GPU."""
+    telling: int = 0
+    """How many of the processes tell what their allocators hold; the rest is of these."""
+    allocated: int = 0
+    reserved: int = 0
+    releasable: int = 0
+
+    @property
+    def cached(self) -> int:
+        """Reserved, and in no tensor."""
+        return self.reserved - self.allocated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuMemory:
     """One GPU; bytes that are None are not told."""
 
@@ -110,6 +132,7 @@ class GpuMemory:
     """Whether MIG is on."""
     holders: tuple[Holder, ...] | None = None
     """The largest first; None: the driver does not tell."""
+    users: tuple[UserShare, ...] = ()
     error: str = ""
     """The driver's words for why the rest is not known."""
 
@@ -126,18 +149,6 @@ class GpuMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserShare:
-    """What one user holds, on all GPUs."""
-
-    user: str
-    """Empty: processes that are not in sight."""
-    processes: int
-    memory_bytes: int
-    idle_bytes: int
-    """Of that, by processes that use no GPU."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReport:
     """What `envforge gpu` saw."""
 
@@ -149,4 +160,5 @@ class GpuReport:
     problem: str = ""
     """Why the driver did not answer; empty: it did."""
     users: tuple[UserShare, ...] = ()
+    """On all GPUs."""
     findings: tuple[Finding, ...] = ()

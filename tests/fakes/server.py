@@ -17,7 +17,8 @@ def spot(name: str = HOME, **given: Any) -> Spot:
     """A folder; what is no field of `Spot` is one of its place."""
     own = {key: given.pop(key) for key in ("quota_bytes", "quota_files") if key in given}
     mode = 0o1777 if name == TEMPORARY else 0o755
-    return Spot(name=name, place=place(f"/srv/{name}", **{"mode": mode, **given}), **own)
+    about = {"path": f"/srv/{name}", "mode": mode, **given}
+    return Spot(name=name, place=place(**about), **own)
 
 
 def package_cache(**given: Any) -> PackageCache:

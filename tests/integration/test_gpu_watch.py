@@ -16,6 +16,7 @@ from fakes.workplace import fake_workplace
 
 from envforge.adapters.machine.machine_probe import LiveMachineProbe
 from envforge.adapters.process import RealProcesses
+from envforge.adapters.server import processes
 from envforge.errors import InvalidValue
 from envforge.forge.server import watching
 from envforge.model.gpu_memory import GpuReport
@@ -25,6 +26,12 @@ def look(tmp_path: Path, env: Mapping[str, str], seconds: float = 0.05) -> GpuRe
     workplace = fake_workplace(tmp_path)
     workplace.__dict__["live_probe"] = LiveMachineProbe(RealProcesses(), {**os.environ, **env})
     return watching.look(workplace, seconds=seconds)
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stub counts processes as we do, also where the tests run in a container."""
+    monkeypatch.setattr(processes, "_is_in_container", lambda _: False)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_who_holds_memory_and_who_uses_it(tmp_path: Path, sleeper: int) -> None:
     assert (second.holders, second.busy) == ((), 0)
     [finding] = report.findings
     assert finding.check == "memory-held-idle"
-    assert finding.remedy == f"kill {sleeper}, if it is not needed"
+    assert finding.remedy == f"kill {sleeper}  # if it is not needed"
 
 
 def test_an_older_driver_tells_less(tmp_path: Path, sleeper: int) -> None:

@@ -7,9 +7,10 @@ than any wait, so what has not answered in time counts as silent and is left beh
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -20,7 +21,7 @@ from envforge.adapters.hub import reach
 from envforge.adapters.pack.download import cause_of
 from envforge.adapters.pip_settings import PipSettings, redact
 from envforge.adapters.web import GONE, LOGIN, Web
-from envforge.around.server.server_facts import Address
+from envforge.around.server.server_facts import Address, Cause
 from envforge.errors import EnvforgeError
 from envforge.model.settings import Settings
 from envforge.model.solving import without_credentials
@@ -31,6 +32,14 @@ WAIT: Final = 8.0
 _CHANNELS: Final = (("conda-forge", False), ("pytorch", True), ("nvidia", True))
 """The sources' own; the last two are for torch up to 2.5 only."""
 _NO_HEAD: Final = frozenset({400, 405, 501})
+_BUSY: Final = 429
+_CLOSED: Final[Mapping[int, tuple[Cause, str]]] = {
+    401: ("login", "it asks for a login"),
+    403: ("forbidden", "it, or something on the way, forbids it"),
+    407: ("proxy", "a proxy asks for a login"),
+}
+_VALIDITY: Final = frozenset({9, 10})
+"""X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED, openssl-verification-options(1)."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,7 @@ class Asking:
         except HTTPError as error:
             return _refused(question.shown, error, began)
         except (EnvforgeError, OSError, http.client.HTTPException, ValueError) as error:
-            reason = str(error) if isinstance(error, EnvforgeError) else cause_of(error)
-            return replace(question.shown, state="silent", reason=reason)
+            return _silent(question.shown, error)
         return replace(
             question.shown,
             milliseconds=(time.monotonic() - began) * 1000,
@@ -126,13 +134,28 @@ def _refused(shown: Address, error: HTTPError, began: float) -> Address:
     ahead = _ahead(error.headers.get("Date", "") if error.headers else "")
     told = replace(shown, clock_ahead=ahead)
     if error.code in LOGIN:
-        what = "a proxy" if error.code == 407 else "it"
-        return replace(told, state="refuses", reason=f"{what} asks for a login ({error.code})")
+        cause, words = _CLOSED[error.code]
+        return replace(told, state="refuses", reason=f"{words} ({error.code})", cause=cause)
+    if error.code == _BUSY:
+        words = f"too many requests from here ({error.code})"
+        return replace(told, state="fails", reason=words, cause="busy")
     if error.code in GONE and shown.kind == "hub":
         return replace(told, milliseconds=(time.monotonic() - began) * 1000)
     if error.code in GONE:
         return replace(told, state="missing", reason=f"not found ({error.code})")
-    return replace(told, state="silent", reason=f"the server failed ({error.code})")
+    return replace(told, state="fails", reason=f"the server has an error ({error.code})")
+
+
+def _silent(shown: Address, error: Exception) -> Address:
+    """Why nothing came; a certificate that is not trusted has remedies of its own."""
+    inner = getattr(error, "reason", None)
+    told = inner if isinstance(inner, Exception) else error
+    if isinstance(told, ssl.SSLCertVerificationError):
+        cause: Cause = "validity" if told.verify_code in _VALIDITY else "certificate"
+        reason = told.verify_message
+        return replace(shown, state="refuses", reason=reason, cause=cause)
+    reason = str(error) if isinstance(error, EnvforgeError) else cause_of(error)
+    return replace(shown, state="silent", reason=reason)
 
 
 def _offline(why: str) -> str:

@@ -37,6 +37,7 @@ def _cache(path: Path, *, is_ours: bool) -> PackageCache:
         place=place,
         is_ours=is_ours,
         is_hidden=not place.exists and not os.access(place.nearest, os.X_OK),
+        is_closed=place.exists and not os.access(path, os.R_OK | os.X_OK),
         packages=len(packages),
         closed=tuple(closed[:_SHOWN]),
         closed_count=len(closed),

@@ -16,6 +16,8 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _INTERPRETERS: Final = ("python", "pypy", "julia", "perl", "ruby", "Rscript")
 _SHOWN: Final = 64
 _KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD, linux/sched.h
+_DEVICES: Final = "/dev/nvidia"
+_MACHINES_OWN: Final = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h
 
 
 class ProcessWatch:
@@ -36,10 +38,17 @@ class ProcessWatch:
         }
 
     def facts(self, pids: Collection[int]) -> Mapping[int, ProcessFacts]:
-        """Those of them that are in sight, with the share of a processor used since `begin`."""
+        """Those of them that are in sight, with the share of a processor used since `begin`.
+
+        A driver counts processes as the machine does: in a container, the same number may be
+        another's here, so that only who has a GPU open is taken for the one that is meant.
+        """
         seconds = max(time.monotonic() - self._began, 1e-3)
         found = {}
+        is_inside = _is_in_container(self._root)
         for pid in pids:
+            if is_inside and not _has_gpu(self._root / str(pid)):
+                continue
             facts = process(pid, self._root)
             ticks = self._ticks(pid)
             if facts is not None:
@@ -73,6 +82,26 @@ def process(pid: int, root: Path = Path("/proc")) -> ProcessFacts | None:
         parent=int(fields[1]),
         age=_age(root, int(fields[19])),
     )
+
+
+def _is_in_container(root: Path) -> bool:
+    """Whether processes are counted otherwise here than on the machine (pid_namespaces(7))."""
+    try:
+        return str((root / "self/ns/pid").readlink()) != _MACHINES_OWN
+    except OSError:  # a kernel without them
+        return False
+
+
+def _has_gpu(folder: Path) -> bool:
+    """Whether it has a GPU's device open; what we may not look at has none, as far as we know."""
+    return any(_target(folder / "fd" / name).startswith(_DEVICES) for name in _names(folder / "fd"))
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def _names(folder: Path) -> list[str]:

@@ -27,7 +27,13 @@ _GIVEN_BACK: Final = _GIB
 """Bytes that a process could give back that are worth a word."""
 _WORKING: Final = 20.0
 """Percent of a processor with which a process is at work, if not on the GPU: loading, say."""
-_NOT_RUNNING: Final = {"T": "stopped", "t": "stopped by a debugger", "Z": "ended, not yet gone"}
+_NOT_RUNNING: Final = {
+    "T": "stopped",
+    "t": "stopped by a debugger",
+    "Z": "ended but for some of its threads",
+}
+_SERVICE: Final = "nvidia-cuda-mps-server"
+"""Kernels of its clients run in its name (NVIDIA, Multi-Process Service)."""
 _SOURCE: Final = "NVML, nvmlDeviceGetProcessUtilization; PyTorch, CUDA semantics"
 
 
@@ -72,8 +78,25 @@ def judged(report: GpuReport, *, uid: int) -> GpuReport:
         report: what was seen.
         uid: who asks: root ends anybody's processes, others their own.
     """
-    findings = [item for gpu in report.gpus for item in _of_gpu(gpu, report.seconds, uid)]
-    return replace(report, users=tuple(_users(report.gpus)), findings=tuple(findings))
+    gpus = tuple(_summed(_served(gpu)) for gpu in report.gpus)
+    findings = [item for gpu in gpus for item in _of_gpu(gpu, report.seconds, uid)]
+    return replace(report, gpus=gpus, users=tuple(_users(gpus)), findings=tuple(findings))
+
+
+def _served(gpu: GpuMemory) -> GpuMemory:
+    """Where a service is at work for others, nobody can tell which of them uses the GPU."""
+    holders = gpu.holders or ()
+    if not any(_SERVICE in item.name and item.use != "idle" for item in holders):
+        return gpu
+    told = (
+        replace(item, use="unknown", percent=None) if item.use == "idle" else item
+        for item in holders
+    )
+    return replace(gpu, holders=tuple(told))
+
+
+def _summed(gpu: GpuMemory) -> GpuMemory:
+    return replace(gpu, users=tuple(_users([gpu])))
 
 
 def _users(gpus: Iterable[GpuMemory]) -> list[UserShare]:
@@ -81,16 +104,22 @@ def _users(gpus: Iterable[GpuMemory]) -> list[UserShare]:
     by_user: dict[str, list[Holder]] = {}
     for item in holders:
         by_user.setdefault(item.user, []).append(item)
-    shares = [
-        UserShare(
-            user=user,
-            processes=len({item.pid for item in items}),
-            memory_bytes=sum(item.memory_bytes or 0 for item in items),
-            idle_bytes=sum(item.memory_bytes or 0 for item in items if item.use == "idle"),
-        )
-        for user, items in by_user.items()
-    ]
+    shares = [_share(user, items) for user, items in by_user.items()]
     return sorted(shares, key=lambda item: (-item.memory_bytes, item.user))
+
+
+def _share(user: str, holders: list[Holder]) -> UserShare:
+    told = [item.allocator for item in holders if item.allocator]
+    return UserShare(
+        user=user,
+        processes=len({item.pid for item in holders}),
+        memory_bytes=sum(item.memory_bytes or 0 for item in holders),
+        idle_bytes=sum(item.memory_bytes or 0 for item in holders if item.use == "idle"),
+        telling=len({item.pid for item in holders if item.allocator}),
+        allocated=sum(item.allocated for item in told),
+        reserved=sum(item.reserved for item in told),
+        releasable=sum(item.releasable for item in told),
+    )
 
 
 def _of_gpu(gpu: GpuMemory, seconds: float, uid: int) -> Iterator[Finding]:
@@ -135,7 +164,7 @@ def _not_running(gpu: GpuMemory, holder: Holder, uid: int) -> Finding:
         seen=f"state {state}",
         expected="a process that holds memory runs",
         why="it will not use it, and nobody else can",
-        remedy=_end(holder, uid) if state != "Z" else _end_parent(holder),
+        remedy=_end(holder, uid, signal="-KILL "),
         source="proc(5), state",
         severity="warning",
     )
@@ -150,7 +179,7 @@ def _of_allocator(gpu: GpuMemory, holder: Holder, memory: AllocatorMemory) -> It
             seen=f"{_size(memory.allocated)} allocated, {_size(memory.reserved)} reserved",
             expected="a cache that is small where others wait for memory",
             why="PyTorch keeps what it took, to be quick the next time",
-            remedy="torch.cuda.empty_cache(), in that program, when it has a pause",
+            remedy="torch.cuda.empty_cache()  # in that program, when it has a pause",
             source="PyTorch, CUDA semantics, Memory management",
             severity="warning",
         )
@@ -163,7 +192,7 @@ def _of_allocator(gpu: GpuMemory, holder: Holder, memory: AllocatorMemory) -> It
             f" {_size(memory.releasable)} could be given back",
             expected="less than a quarter lost between tensors",
             why="an allocation fails though enough is free in all",
-            remedy="envforge env ENV --allocator expandable, then start the program anew",
+            remedy="envforge env ENV --allocator expandable  # then start the program anew",
             source="PyTorch, CUDA semantics, Optimizing memory usage",
             severity="warning",
         )
@@ -178,7 +207,7 @@ def _unseen(gpu: GpuMemory) -> Finding:
         f" {len(gpu.holders or ())} processes in sight",
         expected="every byte belongs to somebody",
         why="nobody can be asked to give it back",
-        remedy=f"sudo fuser -v /dev/nvidia{gpu.index}",
+        remedy="sudo fuser -v /dev/nvidia[0-9]*  # on the machine itself",
         source=_SOURCE,
         severity="warning",
     )
@@ -193,17 +222,13 @@ def _who(holder: Holder) -> str:
     return f"process {holder.pid}{program}{owner}"
 
 
-def _end(holder: Holder, uid: int) -> str:
+def _end(holder: Holder, uid: int, *, signal: str = "") -> str:
+    """A command; who does not run takes no signal but `-KILL`."""
     if holder.process is None:
-        return "end it where it runs: in its container, or on the machine itself"
+        return f"ps -fp {holder.pid}  # on the machine itself: whose it is, to ask or to end it"
     if uid in {0, holder.process.uid}:
-        return f"kill {holder.pid}, if it is not needed"
-    return f"ask {holder.user} to end it, or: sudo kill {holder.pid}"
-
-
-def _end_parent(holder: Holder) -> str:
-    parent = holder.process.parent if holder.process else 0
-    return f"end its parent, which does not take its status: kill {parent}"
+        return f"kill {signal}{holder.pid}  # if it is not needed"
+    return f"sudo kill {signal}{holder.pid}  # ask {holder.user} first"
 
 
 def _since(holder: Holder) -> str:

@@ -49,7 +49,7 @@ def _room(seen: ServerFacts) -> Iterator[Finding]:
     """Every disk that work needs has room."""
     for spots in _by_disk(seen.spots):
         place = spots[0].place
-        if place.free_bytes < min(_LITTLE, place.all_bytes * 0.1):
+        if place.free_bytes < max(_needed(spots), min(_LITTLE, place.all_bytes * 0.1)):
             yield Finding(
                 message=f"{size(place.free_bytes)} are left on `{place.mount or place.nearest}`"
                 f" ({_names(spots)})",
@@ -58,6 +58,11 @@ def _room(seen: ServerFacts) -> Iterator[Finding]:
                 remedy=_largest(spots),
                 severity="error" if place.free_bytes < _FULL else "warning",
             )
+
+
+def _needed(spots: list[Spot]) -> int:
+    """Bytes without which nothing can be installed there, however small the disk is."""
+    return _FULL if {ENVIRONMENTS, CACHE} & {item.name for item in spots} else 0
 
 
 def _files(seen: ServerFacts) -> Iterator[Finding]:
@@ -86,21 +91,28 @@ def _writable(seen: ServerFacts) -> Iterator[Finding]:
                 message=f"`{place.path}` ({spot.name}) is on a file system mounted read-only",
                 seen=f"ro on {place.mount}",
                 expected="rw",
-                remedy=f"sudo mount -o remount,rw {quote(place.mount or '/')},"
-                " when `dmesg` tells no error of the disk",
+                remedy=f"sudo mount -o remount,rw {quote(place.mount or '/')}"
+                "  # when `dmesg` tells no error of the disk",
             )
-        elif not place.writable:
-            yield Finding(
-                message=f"you may not write `{place.nearest}` ({spot.name})",
-                seen=f"owner {place.owner}, group {place.group}, mode {place.mode:04o}",
-                expected="a folder that you may write",
-                remedy=_ELSEWHERE.get(spot.name, _for_you(place)),
-            )
+    closed: dict[str, list[Spot]] = {}
+    for spot in seen.spots:
+        if not spot.place.writable and "ro" not in spot.place.options:
+            closed.setdefault(spot.place.nearest, []).append(spot)
+    for nearest, spots in closed.items():
+        place = spots[0].place
+        is_home = any(spot.name == HOME for spot in spots)
+        remedies = [_ELSEWHERE[spot.name] for spot in spots if spot.name in _ELSEWHERE]
+        yield Finding(
+            message=f"you may not write `{nearest}` ({_names(spots)})",
+            seen=f"owner {place.owner}, group {place.group}, mode {place.mode:04o}",
+            expected="a folder that you may write",
+            remedy=_for_you(place) if is_home else " && ".join(remedies),
+        )
 
 
 _ELSEWHERE: Final = {
-    ENVIRONMENTS: "export CONDA_ENVS_DIRS=$HOME/envs",
-    CACHE: "export CONDA_PKGS_DIRS=$HOME/.conda/pkgs",
+    ENVIRONMENTS: "export ENVFORGE_PREFIXES=$HOME/envs",
+    CACHE: "export ENVFORGE_PACKAGE_CACHE=$HOME/.conda/pkgs",
     OWN: "export ENVFORGE_CACHE=$HOME/.cache/envforge",
     TEMPORARY: "mkdir -p $HOME/tmp && export TMPDIR=$HOME/tmp",
 }
@@ -161,7 +173,7 @@ def _linked(seen: ServerFacts) -> Iterator[Finding]:
             " disks: every environment is a full copy",
             seen=f"{one.mount} and {other.mount}",
             expected="one file system",
-            remedy=f"export CONDA_PKGS_DIRS={quote(_beside(other.path))}",
+            remedy=f"export ENVFORGE_PACKAGE_CACHE={quote(_beside(other, one.path))}",
             source="conda documentation, pkgs_dirs",
             severity="warning",
         )
@@ -219,6 +231,16 @@ def _remote_quota(seen: ServerFacts) -> Iterator[Finding]:
 
 def _entered_caches(seen: ServerFacts) -> Iterator[Finding]:
     """Package caches that settings name can be entered."""
+    for cache in _there(seen):
+        if cache.is_closed:
+            yield Finding(
+                message=f"the package cache `{cache.place.path}`, which settings name, is closed"
+                " to you",
+                seen=f"owner {cache.place.owner}, group {cache.place.group},"
+                f" mode {cache.place.mode:04o}",
+                expected="folders that everybody may enter who uses the cache",
+                remedy=f"sudo chmod o+rx {quote(cache.place.path)}  # or join its group",
+            )
     for cache in seen.caches:
         if cache.is_hidden:
             yield Finding(
@@ -226,8 +248,8 @@ def _entered_caches(seen: ServerFacts) -> Iterator[Finding]:
                 f" name, cannot be seen: `{cache.place.nearest}` is closed to you",
                 seen=f"owner {cache.place.owner}, mode {cache.place.mode:04o}",
                 expected="folders that everybody may enter who uses the cache",
-                remedy=f"sudo chmod go+x {quote(cache.place.nearest)},"
-                " or take it out of `pkgs_dirs`",
+                remedy=f"sudo chmod go+x {quote(cache.place.nearest)}"
+                "  # or take it out of `pkgs_dirs`",
                 severity="warning",
             )
 
@@ -286,7 +308,7 @@ def _linkable_caches(seen: ServerFacts) -> Iterator[Finding]:
             " others, and you may not write them: they are copied into your environments",
             seen="fs.protected_hardlinks = 1",
             expected="packages of a group that may write them, or of your own",
-            remedy=f"sudo chmod -R g+w {quote(ours.place.path)}, for a group that is trusted",
+            remedy=f"sudo chmod -R g+w {quote(ours.place.path)}  # for a group that is trusted",
             source="proc_sys_fs(5), protected_hardlinks",
             severity="warning",
         )
@@ -350,8 +372,9 @@ def _by_cause(asked: list[Address]) -> list[list[Address]]:
     """Those that failed, those of one server for one reason together."""
     found: dict[tuple[str, str, str], list[Address]] = {}
     for item in asked:
-        if item.state in {"silent", "refuses", "missing"}:
-            server = urlsplit(item.url).netloc if item.state == "silent" else item.url
+        if item.state not in {"answers", "offline"}:
+            alone = item.state == "missing" or item.cause in {"login", "forbidden"}
+            server = item.url if alone else urlsplit(item.url).netloc
             found.setdefault((item.state, server, item.reason), []).append(item)
     return list(found.values())
 
@@ -362,11 +385,13 @@ def _no_answer(several: list[Address]) -> Finding:
     many = len(several) > 1
     words = {
         "silent": "do not answer" if many else "does not answer",
+        "fails": "fail" if many else "fails",
         "refuses": "refuse" if many else "refuses",
         "missing": "are not to be had" if many else "is not to be had",
     }
     return Finding(
-        message=f"{_called(several)} (`{first.url}`) {words[first.state]}"
+        message=f"{_called(several)} (`{first.url}`)"
+        f" {'cannot be trusted' if first.cause in _CERTIFICATE else words[first.state]}"
         + (f": {first.reason}" if first.reason else ""),
         seen=first.reason or first.state,
         expected="an answer",
@@ -388,10 +413,30 @@ def _try_it(item: Address) -> str:
         return f"ls -d {quote(item.url)}" if item.url else _SETTINGS
     if item.state == "silent":
         return f"curl -sSI {quote(item.url)} || export ENVFORGE_OFFLINE=1"
-    return f"curl -sSI {quote(item.url)}"
+    remedy = _REMEDIES.get((item.cause, item.kind)) or _REMEDIES.get((item.cause, ""))
+    host = quote(urlsplit(item.url).hostname or "")
+    return (remedy or "curl -sSI {url}").format(url=quote(item.url), host=host)
 
 
 _SETTINGS: Final = "pip config list; cat ~/.condarc"
+_CERTIFICATE: Final = frozenset({"certificate", "validity"})
+_REMEDIES: Final = {
+    ("login", ""): "echo machine {host} login USER password PASSWORD >> ~/.netrc"
+    " && chmod 600 ~/.netrc",
+    ("login", "hub"): "hf auth login",
+    (
+        "proxy",
+        "",
+    ): "export HTTP_PROXY=http://USER:PASSWORD@PROXY:PORT; export HTTPS_PROXY=$HTTP_PROXY",
+    ("forbidden", ""): "curl -sSi {url} | head -n 40  # who forbids it: the server, a firewall",
+    ("busy", ""): "envforge lock ENV --mirror ROOT  # of a mirror that is near; or wait",
+    ("busy", "wheel index"): "export PIP_INDEX_URL=MIRROR  # one that is near; or wait",
+    ("busy", "hub"): "hf auth login  # who is known may ask more often; or wait",
+    ("certificate", ""): "export SSL_CERT_FILE=BUNDLE.pem  # your site's certificates",
+    ("validity", ""): "sudo timedatectl set-ntp true && date -u"
+    "  # if the clock is right, the server needs a new certificate",
+}
+"""By cause and kind of server; without a kind: of any other."""
 
 
 # --- clock and modes ------------------------------------------------------------------------
@@ -436,9 +481,17 @@ def _kept(seen: ServerFacts) -> Iterator[Finding]:
 
 
 def _umask(seen: ServerFacts) -> Iterator[Finding]:
-    """What you make where a group works together can be used by the group."""
+    """What you make can be used by a group that works there, and changed by no stranger."""
     if seen.umask is None:
         raise NotSeen("the system does not tell the umask")
+    if not seen.umask & 0o002:
+        yield Finding(
+            message=f"umask {seen.umask:04o} lets everybody change what you make: environments,"
+            " packages, and the programs in them",
+            seen=f"umask {seen.umask:04o}",
+            expected="umask 0022, 0027 or 0002",
+            remedy="umask 0022",
+        )
     shared = [item for item in _there(seen) if item.is_ours and item.place.mode & 0o070]
     lost = seen.umask & (shared[0].place.mode & 0o070) if shared else 0
     if lost:
@@ -487,8 +540,12 @@ def _largest(spots: list[Spot]) -> str:
     return f"du -xh -d 1 {quote(spots[0].place.nearest)} | sort -h | tail"
 
 
-def _beside(folder: str) -> str:
-    return f"{folder.rstrip('/').rpartition('/')[0]}/pkgs"
+def _beside(place: Place, taken: str) -> str:
+    """A folder for packages on the disk of this one; beside a mount lies another disk."""
+    above = place.path.rstrip("/").rpartition("/")[0]
+    beside, mount = f"{above}/pkgs", (place.mount or "/").rstrip("/")
+    is_same_disk = above == mount or above.startswith(f"{mount}/")
+    return beside if is_same_disk and beside != taken else f"{place.path.rstrip('/')}/.pkgs"
 
 
 TOPICS: Final[Mapping[str, Mapping[str, Check]]] = {

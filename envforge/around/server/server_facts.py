@@ -40,6 +40,8 @@ class PackageCache:
     """Whether it is the one that packages go into."""
     is_hidden: bool = False
     """Whether a folder above it may not be entered, so that nobody knows what is there."""
+    is_closed: bool = False
+    """Whether it is there, and may not be looked into."""
     packages: int = 0
     closed: tuple[str, ...] = ()
     """Packages in it that we may not read; the first few."""
@@ -49,6 +51,10 @@ class PackageCache:
     leftovers: tuple[str, ...] = ()
     """What interrupted downloads and extractions left, older than a day; the first few."""
     leftover_count: int = 0
+
+
+Cause = Literal["", "login", "proxy", "forbidden", "busy", "certificate", "validity"]
+"""What has a remedy of its own; `validity`: the certificate's time is over, or still to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +68,10 @@ class Address:
     """Where it is read, without credentials."""
     optional: bool = False
     """Whether only some environments need it."""
-    state: Literal["answers", "silent", "refuses", "missing", "offline"] = "answers"
+    state: Literal["answers", "silent", "fails", "refuses", "missing", "offline"] = "answers"
     """`refuses`: it asks for a login or a proxy does; `missing`: no such channel there."""
     reason: str = ""
+    cause: Cause = ""
     milliseconds: float | None = None
     clock_ahead: float | None = None
     """Seconds that its clock is ahead of ours; servers tell whole seconds."""

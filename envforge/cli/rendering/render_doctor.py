@@ -48,17 +48,13 @@ def show(checkup: Checkup) -> None:
 
 def text(checkup: Checkup) -> Iterator[str]:
     """The same, line by line."""
-    for severity in ("error", "warning"):
-        for topic in checkup.topics:
-            for finding in topic.findings:
-                if finding.severity == severity:
-                    yield from finding_lines(finding)
-                    yield ""
+    yield from _found(checkup, "error")
     for topic in checkup.topics:
         for outcome in topic.outcomes:
             if outcome.verdict == "crashed":
                 yield from _wrapped(f"error: {topic.name} cannot be looked at: {outcome.detail}")
                 yield ""
+    yield from _found(checkup, "warning")
     for topic in checkup.topics:
         yield from _of_topic(topic)
     unseen = [(topic, item) for topic in checkup.topics for item in topic.unseen]
@@ -66,6 +62,14 @@ def text(checkup: Checkup) -> Iterator[str]:
         yield ""
         yield from _not_seen(unseen)
     yield _verdict(checkup)
+
+
+def _found(checkup: Checkup, severity: str) -> Iterator[str]:
+    for topic in checkup.topics:
+        for finding in topic.findings:
+            if finding.severity == severity:
+                yield from finding_lines(finding)
+                yield ""
 
 
 def _of_topic(topic: Topic) -> Iterator[str]:

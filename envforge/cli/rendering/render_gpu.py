@@ -12,12 +12,13 @@ import click
 from envforge.cli.rendering.plain_text import echo
 from envforge.cli.rendering.render_health import finding_lines
 from envforge.formats.text.printable import one_line, printable_document
-from envforge.model.gpu_memory import GpuMemory, GpuReport, Holder
+from envforge.model.gpu_memory import GpuMemory, GpuReport, Holder, UserShare
 
 _WIDTH: Final = 80
 _GIB: Final = 2**30
 _HEADS: Final = ("PID", "USER", "MEMORY", "USE", "TENSORS", "CACHED", "RETURNS", "PROGRAM")
-_NUMBERS: Final = frozenset({"PID", "MEMORY", "USE", "TENSORS", "CACHED", "RETURNS"})
+_SUMS: Final = ("MEMORY", "IDLE", "TENSORS", "CACHED", "RETURNS")
+_NUMBERS: Final = frozenset({"PID", "GPU", "USE", *_SUMS})
 _LONGEST_USER: Final = 12
 
 
@@ -29,7 +30,7 @@ def document(report: GpuReport) -> dict[str, Any]:
             "problem": report.problem,
             "seconds": report.seconds,
             "gpus": [_gpu(item) for item in report.gpus],
-            "users": [asdict(item) for item in report.users],
+            "users": [_user(item) for item in report.users],
             "findings": [asdict(item) for item in report.findings],
         }
     )
@@ -38,7 +39,12 @@ def document(report: GpuReport) -> dict[str, Any]:
 
 def _gpu(gpu: GpuMemory) -> dict[str, Any]:
     known = None if gpu.holders is None else [_holder(item) for item in gpu.holders]
-    return {**asdict(gpu), "holders": known, "unaccounted": gpu.unaccounted}
+    users = [_user(item) for item in gpu.users]
+    return {**asdict(gpu), "holders": known, "users": users, "unaccounted": gpu.unaccounted}
+
+
+def _user(share: UserShare) -> dict[str, Any]:
+    return {**asdict(share), "cached": share.cached}
 
 
 def _holder(holder: Holder) -> dict[str, Any]:
@@ -62,9 +68,11 @@ def text(report: GpuReport) -> Iterator[str]:
         yield f"  mend: {click.style('envforge verify --host', bold=True)} says why"
     elif report.driver is None:
         yield "no NVIDIA driver on this machine"
+    elif not report.gpus:
+        yield f"driver {one_line(report.driver)} lists no GPU; `envforge doctor` says more"
     for gpu in report.gpus:
         yield from _of_gpu(gpu)
-    if len(report.users) > 1:
+    if len(report.users) > 1 or sum(item.processes for item in report.users) > 1:
         yield ""
         yield from _of_users(report)
     for finding in report.findings:
@@ -72,7 +80,10 @@ def text(report: GpuReport) -> Iterator[str]:
         yield from finding_lines(finding)
     if any(_is_silent(item) for gpu in report.gpus for item in gpu.holders or ()):
         yield ""
-        note = "TENSORS, CACHED and RETURNS are told by programs that `envforge gpu -- CMD` started"
+        note = (
+            "TENSORS, CACHED (together: reserved) and RETURNS are told by programs that"
+            " `envforge gpu -- CMD` started"
+        )
         yield from (click.style(line, dim=True) for line in _wrapped(note))
 
 
@@ -121,16 +132,31 @@ def _cells(holder: Holder) -> tuple[str, ...]:
 
 
 def _of_users(report: GpuReport) -> Iterator[str]:
-    rows = [
-        (
-            one_line(item.user) or "not in sight",
-            _gib(item.memory_bytes),
-            _gib(item.idle_bytes),
-            "1 process" if item.processes == 1 else f"{item.processes} processes",
-        )
-        for item in report.users
-    ]
-    yield from _table(("USER", "MEMORY", "IDLE", ""), rows)
+    rows = []
+    for user in report.users:
+        parts = [
+            (str(gpu.index), item)
+            for gpu in report.gpus
+            for item in gpu.users
+            if item.user == user.user
+        ]
+        whole = [("all", user)] if len(parts) > 1 else []
+        rows += [_share(where, item) for where, item in (*whole, *parts)]
+    yield from _table(("USER", "GPU", *_SUMS, ""), rows)
+
+
+def _share(where: str, item: UserShare) -> tuple[str, ...]:
+    """A row; what nobody tells is no number, and what some tell says of how many it is."""
+    told = (item.allocated, item.cached, item.releasable) if item.telling else (None, None, None)
+    some = f", {item.telling} told" if 0 < item.telling < item.processes else ""
+    return (
+        one_line(item.user) or "not in sight",
+        where,
+        _gib(item.memory_bytes),
+        _gib(item.idle_bytes),
+        *map(_gib, told),
+        ("1 process" if item.processes == 1 else f"{item.processes} processes") + some,
+    )
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -138,7 +164,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
     for number, row in enumerate((heads, *rows)):
         cells = [
-            cell.rjust(width) if head in _NUMBERS or head == "IDLE" else cell.ljust(width)
+            cell.rjust(width) if head in _NUMBERS else cell.ljust(width)
             for cell, width, head in zip(row, widths, heads, strict=True)
         ]
         line = f"  {'  '.join(cells)}".rstrip()

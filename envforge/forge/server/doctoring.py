@@ -101,9 +101,8 @@ def _store(workplace: Workplace, *, speed: bool) -> Topic:
 
 def _failed(topic: str, check: str, error: EnvforgeError) -> Topic:
     """Something that cannot be looked at at all; the other topics can."""
-    outcome = Outcome(
-        check=check, claim="It can be looked at", verdict="crashed", detail=str(error)
-    )
+    told = f"{error}; {error.hint}" if error.hint else str(error)
+    outcome = Outcome(check=check, claim="It can be looked at", verdict="crashed", detail=told)
     return Topic(name=topic, outcomes=(outcome,))
 
 

@@ -11,7 +11,7 @@ from fakes.server import address, replaced, server
 from envforge.around.server.server_checks import TOPICS
 from envforge.forge import Forge
 from envforge.model.checkup import Checkup, Topic
-from envforge.model.finding import Outcome, judged
+from envforge.model.finding import Finding, Outcome, judged
 
 pytestmark = pytest.mark.usefixtures("forge")
 
@@ -84,18 +84,22 @@ def test_a_warning_alone_is_no_failure(run: Run, monkeypatch: pytest.MonkeyPatch
 
 def test_what_could_not_be_looked_at_at_all(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     crashed = Outcome(check="store", claim="x", verdict="crashed", detail="on fire")
+    loose = Finding(
+        message="something is loose", seen="", expected="", remedy="", severity="warning"
+    )
     unseen = Outcome(check="hub", claim="x", verdict="unproven", detail="offline")
     absent = Outcome(check="gpu", claim="x", verdict="inapplicable")
     topics = [
         Topic(name=name, outcomes=(outcome,))
         for name, outcome in (("model store", crashed), ("net", unseen), ("GPU memory", absent))
     ]
-    shows(monkeypatch, checkup(*topics))
+    warned = Outcome(check="loose", claim="x", verdict="failed", findings=(loose,))
+    shows(monkeypatch, checkup(Topic(name="other", outcomes=(warned,)), *topics))
 
     done = run("doctor")
 
     assert done.status == 1
-    assert done.out.startswith("error: model store cannot be looked at: on fire\n")
+    assert done.out.startswith("error: model store cannot be looked at: on fire\n\nwarning: some")
     assert "model store: 1 problem\n" in done.out
     assert "net: not seen\n" in done.out
     assert "GPU memory: does not apply here\n" in done.out

@@ -49,19 +49,19 @@ def test_who_holds_what(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         "GPU 2 NVIDIA H200: 1.0 of 1.0 GiB free",
         "  who holds it is not told",
         "",
-        "  USER          MEMORY  IDLE",
-        "  ann             40.0   0.0  1 process",
-        "  bob             20.0  20.0  1 process",
-        "  not in sight     0.0   0.0  1 process",
+        "  USER          GPU  MEMORY  IDLE  TENSORS  CACHED  RETURNS",
+        "  ann             0    40.0   0.0     30.0     6.5      6.0  1 process",
+        "  bob             0    20.0  20.0        -       -        -  1 process",
+        "  not in sight    0     0.0   0.0        -       -        -  1 process",
         "",
         "warning: process 4242 (python train.py) of ann could give 6.0 GiB of GPU 0 back:",
         "  its allocator keeps 6.5 GiB that no tensor uses",
-        "  mend: torch.cuda.empty_cache(), in that program, when it has a pause",
+        "  mend: torch.cuda.empty_cache() # in that program, when it has a pause",
         "",
         "warning: process 7 (serve) of bob holds 20.0 GiB of GPU 0 and did not use it in",
         "  the 2 s that were watched",
     ]
-    assert lines[-2].startswith("TENSORS, CACHED and RETURNS are told by programs")
+    assert lines[-2].startswith("TENSORS, CACHED (together: reserved) and RETURNS are told")
 
 
 def test_long_names_and_marks_stay_within_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +83,26 @@ def test_memory_of_nobody_in_sight(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert run("gpu").out.startswith(
         "GPU 0 NVIDIA H200: 100.0 of 140.0 GiB free, 40.0 by nobody in sight\n\nwarning: 40.0 GiB"
     )
+
+
+def test_a_user_on_several_gpus(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum first, then each GPU."""
+    told = holder(allocator=allocator(4, 9, 1))
+    shows(monkeypatch, gpu(told, holder(7, 2)), gpu(holder(gib=3), index=1))
+
+    rows = [line for line in run("gpu").out.splitlines() if line.startswith("  ann ")]
+
+    assert rows == [
+        "  ann   all    15.0   0.0      4.0     5.0      1.0  2 processes, 1 told",
+        "  ann     0    12.0   0.0      4.0     5.0      1.0  2 processes, 1 told",
+        "  ann     1     3.0   0.0        -       -        -  1 process",
+    ]
+
+
+def test_a_driver_without_a_gpu(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shows(monkeypatch)
+
+    assert run("gpu").out == "driver 535.1 lists no GPU; `envforge doctor` says more\n"
 
 
 def test_without_a_driver(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +136,9 @@ def test_as_a_document(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (told["cached"], told["stuck"], told["releasable"]) == (4 * GIB, 3 * GIB, GIB)
     assert first["unaccounted"] == 0
     assert (second["holders"], second["unaccounted"]) == (None, None)
-    assert document["users"][0]["user"] == "ann"
+    assert document["users"] == first["users"]
+    [share] = document["users"]
+    assert (share["user"], share["reserved"], share["cached"]) == ("ann", 9 * GIB, 4 * GIB)
     assert document["findings"][0]["check"] == "memory-cached"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from base64 import b64encode
@@ -12,7 +13,7 @@ from email.message import Message
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import pytest
 from fakes.channel_server import ChannelServer, serve
@@ -71,7 +72,10 @@ def test_what_answers_tells_the_time(tmp_path: Path, server: ChannelServer) -> N
 
 @pytest.mark.parametrize(
     ("fault", "state", "reason"),
-    [("401", "refuses", "it asks for a login (401)"), ("500", "silent", "the server failed (500)")],
+    [
+        ("401", "refuses", "it asks for a login (401)"),
+        ("500", "fails", "the server has an error (500)"),
+    ],
 )
 def test_what_refuses_or_fails(
     tmp_path: Path, server: ChannelServer, fault: Any, state: str, reason: str
@@ -108,6 +112,36 @@ def test_who_never_answers_is_left_behind(
     answered.set()
     assert found["hub"].state == "silent"
     assert found["hub"].reason.startswith("no answer within")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "reason", "cause"),
+    [
+        (403, "refuses", "it, or something on the way, forbids it (403)", "forbidden"),
+        (429, "fails", "too many requests from here (429)", "busy"),
+        (503, "fails", "the server has an error (503)", ""),
+    ],
+)
+def test_what_has_a_remedy_of_its_own(code: int, state: str, reason: str, cause: str) -> None:
+    error = HTTPError("http://x", code, "no", Message(), None)
+
+    found = network._refused(Address(name="x", kind="hub", url="http://x"), error, 0.0)
+
+    assert (found.state, found.reason, found.cause) == (state, reason, cause)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"), [(9, "validity"), (10, "validity"), (19, "certificate")]
+)
+def test_a_certificate_that_is_not_trusted(code: int, cause: str) -> None:
+    """Somebody opens the line on its way, or this machine's clock is wrong."""
+    inner = ssl.SSLCertVerificationError(1, "[SSL] certificate verify failed")
+    inner.verify_code, inner.verify_message = code, "self-signed certificate in chain"
+
+    found = network._silent(Address(name="x", kind="hub", url="https://x"), URLError(inner))
+
+    assert (found.state, found.cause) == ("refuses", cause)
+    assert found.reason == "self-signed certificate in chain"
 
 
 def test_a_proxy_that_asks_for_a_login_is_told_apart() -> None:

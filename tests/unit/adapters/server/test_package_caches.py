@@ -78,3 +78,19 @@ def test_what_goes_away_while_one_looks_is_no_error(tmp_path: Path) -> None:
     assert not package_caches._is_foreign(entry)
     assert not package_caches._is_old(entry)
     assert list(package_caches._entries(tmp_path / "file")) == []
+
+
+def test_one_that_is_closed_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "pkgs"
+    (cache / "x-1-0").mkdir(parents=True)
+    assert not look(tmp_path)[0].is_closed
+
+    cache.chmod(0o300)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != cache and real(path, mode))
+
+    [found] = look(tmp_path)
+
+    assert found.is_closed

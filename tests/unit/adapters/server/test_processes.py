@@ -112,3 +112,20 @@ def test_a_real_process() -> None:
     assert found.program == "python -c"
     assert found.age is not None
     assert found.age < 60
+
+
+def test_in_a_container_a_number_may_be_anothers(tmp_path: Path) -> None:
+    """Drivers count processes as the machine does: only who has a GPU open is meant."""
+    for pid, device in ((42, "/dev/null"), (43, "/dev/nvidia0"), (44, None)):
+        put(tmp_path, pid, "train")
+        if device:
+            (tmp_path / f"{pid}/fd").mkdir()
+            (tmp_path / f"{pid}/fd/3").symlink_to(device)
+    namespace = tmp_path / "self/ns/pid"
+    namespace.parent.mkdir(parents=True)
+
+    namespace.symlink_to("pid:[4026531836]")
+    assert set(ProcessWatch(tmp_path).facts([42, 43, 44])) == {42, 43, 44}
+    namespace.unlink()
+    namespace.symlink_to("pid:[4026532281]")
+    assert set(ProcessWatch(tmp_path).facts([42, 43, 44])) == {43}

@@ -9,7 +9,7 @@ from fakes.server import GIB, allocator, gpu, holder, process
 
 from envforge.around.server.gpu_memory import in_short, judged, matched, use_of
 from envforge.model.finding import Finding
-from envforge.model.gpu_memory import GpuMemory, GpuReport, Holder
+from envforge.model.gpu_memory import GpuMemory, GpuReport, Holder, Use
 
 ROOT, ANN, BOB = 0, 1001, 1002
 
@@ -32,7 +32,11 @@ def idle(gib: float | None = 10, **given: Any) -> Holder:
 
 @pytest.mark.parametrize(
     ("uid", "remedy"),
-    [(ANN, "kill 4242, if"), (ROOT, "kill 4242, if"), (BOB, "ask ann to end it, or: sudo kill")],
+    [
+        (ANN, "kill 4242  # if"),
+        (ROOT, "kill 4242  # if"),
+        (BOB, "sudo kill 4242  # ask ann"),
+    ],
 )
 def test_memory_that_is_held_and_not_used(uid: int, remedy: str) -> None:
     [finding] = findings(gpu(idle()), uid=uid)
@@ -60,19 +64,20 @@ def test_a_holder_that_is_not_in_sight() -> None:
     [finding] = findings(gpu(idle(None, process=None, program="")), uid=ROOT)
 
     assert finding.message.startswith("process 4242 holds an unknown amount of GPU 0")
-    assert "container" in finding.remedy
+    assert finding.remedy.startswith("ps -fp 4242  # on the machine itself")
 
 
 @pytest.mark.parametrize(
-    ("state", "says", "remedy"),
-    [("T", "is stopped", "kill 4242, if"), ("Z", "not yet gone", "its parent, which")],
+    ("state", "says"),
+    [("T", "is stopped"), ("t", "by a debugger"), ("Z", "ended but for some of its threads")],
 )
-def test_a_process_that_does_not_run(state: str, says: str, remedy: str) -> None:
-    """Whatever the samples of the last seconds say."""
-    [finding] = findings(gpu(holder(process=process(state=state, parent=77))))
+def test_a_process_that_does_not_run(state: str, says: str) -> None:
+    """Whatever the samples of the last seconds say. It takes no other signal, and of its parent
+    nothing is known: ending 1 ends a container, ending 0 ourselves."""
+    [finding] = findings(gpu(holder(process=process(state=state, parent=0))))
 
     assert says in finding.message
-    assert remedy in finding.remedy
+    assert finding.remedy == "kill -KILL 4242  # if it is not needed"
 
 
 def test_what_an_allocator_could_give_back() -> None:
@@ -100,7 +105,7 @@ def test_memory_that_belongs_to_nobody_in_sight() -> None:
     [finding] = findings(gpu(holder(), free=100 * GIB))
 
     assert finding.message.startswith("29.5 GiB of GPU 0 are used by no process")
-    assert finding.remedy == "sudo fuser -v /dev/nvidia0"
+    assert finding.remedy == "sudo fuser -v /dev/nvidia[0-9]*  # on the machine itself"
 
 
 @pytest.mark.parametrize(
@@ -165,3 +170,38 @@ def test_a_row_for_each_gpu() -> None:
         "GPU 0": "NVIDIA H200, 129.5 GiB of 140.0 GiB free, held by ann, busy 50 %",
         "GPU 1": "unknown: GPU is lost",
     }
+
+
+def service(percent: int | None, use: Use) -> Holder:
+    """What runs the kernels of its clients."""
+    root = process(9, uid=0, user="root", program="nvidia-cuda-mps-server")
+    return holder(9, 0.03, use=use, percent=percent, process=root)
+
+
+def test_clients_of_a_service_that_works_are_not_accused() -> None:
+    seen = report(gpu(service(40, "busy"), idle()))
+
+    assert seen.findings == ()
+    assert [item.use for item in seen.gpus[0].holders or ()] == ["busy", "unknown"]
+
+
+def test_clients_of_a_service_that_does_nothing_do_nothing() -> None:
+    assert len(findings(gpu(service(0, "idle"), idle()))) == 1
+
+
+def test_sums_by_user_on_each_gpu_and_on_all() -> None:
+    """What nobody tells counts nowhere, and how many told is said."""
+    first = gpu(holder(gib=40, allocator=allocator(30, 36, 5)), holder(43, 7))
+    second = gpu(holder(gib=10, allocator=allocator(4, 8, 2)), index=1)
+    seen = report(first, second)
+
+    sums = [
+        (item.processes, item.telling, item.memory_bytes, item.allocated, item.reserved,
+         item.cached, item.releasable)
+        for item in (*seen.users, *seen.gpus[0].users, *seen.gpus[1].users)
+    ]  # fmt: skip
+    assert sums == [
+        (2, 1, 57 * GIB, 34 * GIB, 44 * GIB, 10 * GIB, 7 * GIB),
+        (2, 1, 47 * GIB, 30 * GIB, 36 * GIB, 6 * GIB, 5 * GIB),
+        (1, 1, 10 * GIB, 4 * GIB, 8 * GIB, 4 * GIB, 2 * GIB),
+    ]

@@ -11,7 +11,7 @@ from fakes.server import address, package_cache, replaced, server, spot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envforge.around.server.server_checks import CACHE, ENVIRONMENTS, HOME, TEMPORARY, TOPICS
+from envforge.around.server.server_checks import CACHE, ENVIRONMENTS, HOME, OWN, TEMPORARY, TOPICS
 from envforge.around.server.server_facts import PackageCache, ServerFacts, Spot
 from envforge.model.finding import Finding, Outcome, judged
 
@@ -45,6 +45,13 @@ FAULTS: list[tuple[str, dict[str, Any], str, str, str]] = [
     # check, what is otherwise, severity, words of the message, words of the remedy
     ("disk-room", replaced(HOME, free_bytes=10**9, device=8), "error", "1.0 GB are left", "du -xh"),
     ("disk-room", replaced(HOME, free_bytes=10**10, device=8), "warning", "(home)", "du -xh"),
+    (
+        "disk-room",
+        replaced(ENVIRONMENTS, free_bytes=10**9, all_bytes=2 * 10**9, device=8),
+        "error",
+        "1.0 GB are left",
+        "du -xh",
+    ),
     ("disk-files", replaced(HOME, free_inodes=99_000, device=8), "warning", "99,000", "--inodes"),
     ("disk-files", replaced(HOME, free_inodes=9_000, device=8), "error", "9,000", "--inodes"),
     (
@@ -59,7 +66,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str, str]] = [
         replaced(ENVIRONMENTS, writable=False),
         "error",
         "may not write",
-        "CONDA_ENVS_DIRS",
+        "ENVFORGE_PREFIXES",
     ),
     ("disk-writable", replaced(HOME, writable=False), "error", "(home)", "sudo chown"),
     (
@@ -76,9 +83,27 @@ FAULTS: list[tuple[str, dict[str, Any], str, str, str]] = [
         "compilers",
         "TMPDIR",
     ),
-    ("disk-lasting", replaced(ENVIRONMENTS, kind="tmpfs"), "warning", "in memory", "CONDA_ENVS"),
-    ("disk-lasting", replaced(CACHE, kind="overlay"), "warning", "own layer", "CONDA_PKGS_DIRS"),
-    ("disk-linked", replaced(CACHE, device=8), "warning", "full copy", "CONDA_PKGS_DIRS=/srv/pkgs"),
+    (
+        "disk-lasting",
+        replaced(ENVIRONMENTS, kind="tmpfs"),
+        "warning",
+        "in memory",
+        "ENVFORGE_PREFIXES",
+    ),
+    (
+        "disk-lasting",
+        replaced(CACHE, kind="overlay"),
+        "warning",
+        "own layer",
+        "ENVFORGE_PACKAGE_CACHE",
+    ),
+    (
+        "disk-linked",
+        replaced(CACHE, device=8),
+        "warning",
+        "full copy",
+        "ENVFORGE_PACKAGE_CACHE=/srv/pkgs",
+    ),
     ("tmp-sticky", replaced(TEMPORARY, mode=0o777), "error", "exchange", "chmod 1777"),
     ("quota", replaced(HOME, quota_bytes=10**9, device=8), "error", "1.0 GB", "du -xh"),
     ("quota", replaced(HOME, quota_bytes=10**10, device=8), "warning", "10.0 GB", "du -xh"),
@@ -169,8 +194,37 @@ FAULTS: list[tuple[str, dict[str, Any], str, str, str]] = [
         "umask 0002",
     ),
     ("umask-own", {"umask": 0o077}, "warning", "umask 0077", "umask 0022"),
+    ("umask-own", {"umask": 0o000}, "error", "everybody change what you make", "umask 0022"),
+    (
+        "cache-entered",
+        {"caches": (package_cache(is_closed=True, mode=0o2770),)},
+        "error",
+        "closed to you",
+        "sudo chmod o+rx /srv/pkgs",
+    ),
     ("umask-login", {"login_umask": 0o000}, "error", "umask 0000", "login.defs"),
 ]
+
+
+REMEDIES: list[tuple[str, str, str]] = [
+    ("login", "channel", "echo machine conda.example login USER password PASSWORD >> ~/.netrc"),
+    ("login", "hub", "hf auth login"),
+    ("proxy", "channel", "export HTTP_PROXY="),
+    ("forbidden", "wheel index", "curl -sSi https://conda.example/x | head"),
+    ("busy", "hub", "hf auth login"),
+    ("busy", "channel", "envforge lock ENV --mirror"),
+    ("busy", "wheel index", "export PIP_INDEX_URL="),
+    ("certificate", "hub", "export SSL_CERT_FILE="),
+    ("validity", "channel", "sudo timedatectl set-ntp true"),
+]
+
+
+@pytest.mark.parametrize(("cause", "kind", "remedy"), REMEDIES)
+def test_a_server_that_refuses_is_mended_by_its_cause(cause: str, kind: str, remedy: str) -> None:
+    check = {"channel": "channels", "wheel index": "wheel-indexes", "hub": "hub"}[kind]
+    found = address("x", kind=kind, state="refuses", cause=cause)
+
+    assert only(check, server(addresses=(found,))).remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(("check", "otherwise", "severity", "says", "mends"), FAULTS)
@@ -187,6 +241,39 @@ def test_a_fault_is_named_with_what_mends_it(
 def test_every_check_has_a_fault() -> None:
     """But the one that can only say that it cannot look."""
     assert {check for check, *_ in FAULTS} == set(CHECKS) - {"quota-remote"}
+
+
+def test_folders_below_one_that_is_closed_are_one_finding() -> None:
+    """What opens the home opens them all; another folder would lie in the same home."""
+    below = {"nearest": "/home/ann", "path": "/home/ann/x", "writable": False, "exists": False}
+    seen = server(spots=(spot(HOME, **{**below, "path": "/home/ann", "exists": True}),
+                         spot(ENVIRONMENTS, **below), spot(OWN, **below)))  # fmt: skip
+
+    finding = only("disk-writable", seen)
+
+    assert "(home, environments, envforge's cache)" in finding.message
+    assert finding.remedy == "sudo chown $USER /home/ann"
+
+
+@pytest.mark.parametrize(
+    ("mount", "cache", "remedy"),
+    [
+        ("/data", "/pkgs", "/data/envs/pkgs"),
+        ("/", "/pkgs", "/data/envs/pkgs"),
+        ("/data/envs/of all", "/pkgs", "'/data/envs/of all/.pkgs'"),
+        ("/data", "/data/envs/pkgs", "'/data/envs/of all/.pkgs'"),
+    ],
+)
+def test_packages_move_to_the_disk_of_the_environments(mount: str, cache: str, remedy: str) -> None:
+    """Beside a mount there is another disk, and the cache itself may be a mount."""
+    spots = (
+        spot(ENVIRONMENTS, path="/data/envs/of all", mount=mount, device=8),
+        spot(CACHE, path=cache, mount=cache),
+    )
+
+    finding = only("disk-linked", server(spots=spots))
+
+    assert finding.remedy == f"export ENVFORGE_PACKAGE_CACHE={remedy}"
 
 
 UNSEEN: list[tuple[str, dict[str, Any], str]] = [

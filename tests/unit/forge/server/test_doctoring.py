@@ -10,7 +10,7 @@ from fakes.server import gpu, holder, process
 from fakes.workplace import FakeWorkplace, fake_workplace
 
 from envforge.adapters.server.network import Asking
-from envforge.errors import FileNotUsable, InvalidFile
+from envforge.errors import FileNotUsable, InvalidFile, InvalidValue
 from envforge.forge.caching import doctoring as store_doctoring
 from envforge.forge.judging import verifying
 from envforge.forge.server import doctoring, watching
@@ -154,3 +154,16 @@ def test_settings_of_pip_that_cannot_be_read_are_told(
     network = topic(examine(workplace, network=True), "network")
 
     assert "/etc/pip.conf" in network.findings[0].message
+
+
+def test_what_cannot_be_looked_at_keeps_its_remedy(
+    workplace: FakeWorkplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InvalidValue(what="store", value="x", reason="is no folder", remedy="`mkdir x`")
+
+    monkeypatch.setattr(store_doctoring, "diagnose", refuse)
+
+    [outcome] = topic(examine(workplace), "model store").outcomes
+
+    assert outcome.detail == "store `x` is no folder; `mkdir x`"
