@@ -6,8 +6,17 @@ from typing import Any
 
 from fakes.disk import place
 
-from envforge.around.server.server_checks import CACHE, ENVIRONMENTS, HOME, OWN, TEMPORARY
-from envforge.around.server.server_facts import Address, PackageCache, ServerFacts, Spot
+from envforge.around.server.server_facts import (
+    CACHE,
+    ENVIRONMENTS,
+    HOME,
+    OWN,
+    TEMPORARY,
+    Address,
+    PackageCache,
+    ServerFacts,
+    Spot,
+)
 from envforge.model.gpu_memory import AllocatorMemory, GpuMemory, Holder, ProcessFacts
 
 GIB = 2**30

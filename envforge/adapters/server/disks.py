@@ -11,8 +11,7 @@ from typing import Final
 
 from envforge.adapters.quota import quota
 from envforge.adapters.store.looking import filesystem
-from envforge.around.server.server_checks import CACHE, ENVIRONMENTS, HOME, OWN, TEMPORARY
-from envforge.around.server.server_facts import Spot
+from envforge.around.server.server_facts import CACHE, ENVIRONMENTS, HOME, OWN, TEMPORARY, Spot
 from envforge.model.settings import Settings
 
 _UMASK: Final = re.compile(r"^\s*UMASK\s+(0?[0-7]{1,4})\b", re.MULTILINE)

@@ -1,14 +1,21 @@
 """What `envforge doctor` saw of the machine, beyond what other checks look at: data only.
 
-None always means: it could not be looked at. What judges it is in `server_checks.py`.
+None always means: it could not be looked at. What judges it is in `checks/`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from envforge.model.place import Place
+
+ENVIRONMENTS: Final = "environments"
+CACHE: Final = "package cache"
+HOME: Final = "home"
+TEMPORARY: Final = "temporary files"
+OWN: Final = "envforge's cache"
+"""Names of places, as they are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

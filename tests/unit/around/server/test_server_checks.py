@@ -11,8 +11,17 @@ from fakes.server import address, package_cache, replaced, server, spot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envforge.around.server.server_checks import CACHE, ENVIRONMENTS, HOME, OWN, TEMPORARY, TOPICS
-from envforge.around.server.server_facts import PackageCache, ServerFacts, Spot
+from envforge.around.server.server_checks import TOPICS
+from envforge.around.server.server_facts import (
+    CACHE,
+    ENVIRONMENTS,
+    HOME,
+    OWN,
+    TEMPORARY,
+    PackageCache,
+    ServerFacts,
+    Spot,
+)
 from envforge.model.finding import Finding, Outcome, judged
 
 CHECKS = {name: check for checks in TOPICS.values() for name, check in checks.items()}
