@@ -35,6 +35,7 @@ HEAD: Final = "HEAD"
 _UNCUT: Final = (
     "the clone is shallow: `git fetch --unshallow --tags`, or `fetch-depth: 0` in a workflow"
 )
+_NO_HISTORY: Final = "stand in the clone that holds the environments, or leave out `--since`"
 _MOST_TILES: Final = 60
 """More could not be told apart; what is left becomes one rectangle a part."""
 _WIDTH, _HEIGHT = 100.0, 40.0
@@ -154,7 +155,7 @@ def _changes(workplace: Workplace, infos: Sequence[EnvironmentInfo], since: str 
     git = Git(workplace.processes, workplace.settings.environment, Path.cwd())
     revision = HEAD if since is None else since
     try:
-        place = lock_sides.in_repository(workplace, workplace.settings.envs_folder)
+        place = lock_sides.in_repository(workplace, workplace.settings.envs_folder, _NO_HISTORY)
         commit = git.commit(revision)
         if commit is None:
             raise InvalidValue(

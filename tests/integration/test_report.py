@@ -122,6 +122,9 @@ def test_outside_a_repository(forge: Forge) -> None:
     make_environment(forge)
     found = forge.report()
     assert "is in no git repository" in found.changes.problem
+    with pytest.raises(InvalidValue, match="is in no git repository") as caught:
+        forge.report(since="v1.0")
+    assert "leave out `--since`" in str(caught.value.hint)
     assert [row.name for row in found.environments] == [NAME]
     with pytest.raises(InvalidValue):
         forge.report(since="HEAD")

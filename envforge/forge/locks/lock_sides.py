@@ -147,20 +147,20 @@ def _git(workplace: Workplace) -> Git:
     return Git(workplace.processes, workplace.settings.environment, Path.cwd())
 
 
-def in_repository(workplace: Workplace, path: Path) -> str:
+def in_repository(workplace: Workplace, path: Path, remedy: str = _BOTH) -> str:
     """A path as revisions name it: from the top of the repository.
 
     Raises:
         InvalidValue: it is in none, or in another than the folder we stand in.
     """
     full = path.resolve()
-    top = _git(workplace).top(remedy=_BOTH).resolve()
+    top = _git(workplace).top(remedy=remedy).resolve()
     if not full.is_relative_to(top):
         raise InvalidValue(
             what="path",
             value=str(path),
             reason=f"is not in the repository `{top}`",
-            remedy=_BOTH,
+            remedy=remedy,
         )
     return full.relative_to(top).as_posix()
 
