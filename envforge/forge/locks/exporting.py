@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -127,12 +128,20 @@ def _target(name: str) -> ExportTarget:
             what="export",
             value=name,
             reason="is no format that can be written",
-            remedy=f"one of {', '.join((*EXPORT_TARGETS, *OUTPUTS))}; or write a template of your"
-            f" own, `templates/exports/{name}.j2`"
-            if PLAIN_NAME.fullmatch(name)
-            else f"one of {', '.join((*EXPORT_TARGETS, *OUTPUTS))}",
+            remedy=_instead_of(name),
         )
     return found
+
+
+def _instead_of(name: str) -> str:
+    """What a person may have meant by a format that there is not."""
+    known = (*EXPORT_TARGETS, *OUTPUTS)
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    guess = f"did you mean `{nearest[0]}`? " if nearest else ""
+    one = f"{guess}one of {', '.join(known)}"
+    if not PLAIN_NAME.fullmatch(name):
+        return one
+    return f"{one}; or write a template of your own, `templates/exports/{name}.j2`"
 
 
 def _bills(found: Inventory, target: ExportTarget, workplace: Workplace) -> tuple[ExportFile, ...]:

@@ -74,6 +74,7 @@ def test_what_is_no_format(forge: Forge, folder: Path) -> None:
         forge.export("p", "docker")
 
     assert "explicit, environment.yml, pixi" in str(caught.value.hint)
+    assert str(caught.value.hint).startswith("did you mean `dockerfile`? ")
 
 
 def test_what_is_not_there(forge: Forge, folder: Path) -> None:
